@@ -1,0 +1,258 @@
+"""Driver joints and the markers that make their motion visible in pose maps.
+
+A driver is a joint that the network moves; all others stay at rest relative to their parent. A marker is a point fixed
+to a driver: its head, a virtual tail where the joint is a leaf, and an off-axis point where head and children lie on one
+line, so that twist can be seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from animax.assets.rig import Rig
+from animax.errors import RigError
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+OFF_AXIS_LENGTH = 0.12
+"""Distance of an off-axis marker from its joint, in rest diagonals: 0.5 % of noise on it turns into 2.4° of twist."""
+TAIL_LENGTH = 0.06
+"""Least distance of a virtual tail from its joint, in rest diagonals."""
+FLATNESS = 0.15
+"""Least ratio of second to first singular value for points to show a rotation whole."""
+
+
+class MarkerKind(IntEnum):
+    """What a marker shows."""
+
+    HEAD = 0
+    TAIL = 1
+    OFF_AXIS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class MarkerSet:
+    """The drivers of a rig and their M markers.
+
+    Attributes:
+        drivers: (D,) joint indices, parents before children.
+        driver_parents: (D,) index into ``drivers`` of the nearest ancestor that is a driver, -1 for none.
+        joints: (M,) joint index that carries the marker; always a driver.
+        offsets: (M, 3) position in the joint's space, file units.
+        kinds: (M,) of MarkerKind.
+        channels: (M,) unique channel (colour code) of each marker in the pose map.
+    """
+
+    drivers: IntArray
+    driver_parents: IntArray
+    joints: IntArray
+    offsets: Array
+    kinds: IntArray
+    channels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def positions(self, globals_: Array) -> Array:
+        """World positions (..., M, 3) for joint matrices (..., J, 4, 4)."""
+        m = globals_[..., self.joints, :, :]
+        return np.einsum("...mij,mj->...mi", m[..., :3, :3], self.offsets) + m[..., :3, 3]
+
+
+def choose_markers(rig: Rig, channels: int = 64) -> MarkerSet:
+    """The largest driver set whose markers fit ``channels``, each marker with its channel.
+
+    Joints that deform are drivers; the least important go first (fingers, twist helpers, every other link of a long
+    chain). See ``canonical_channels`` for how channels are given.
+
+    Raises:
+        RigError: the rig has no joint that moves any vertex.
+    """
+    deforming = _deforming(rig)
+    if not len(deforming):
+        raise RigError(f"rig {rig.name!r} has no joint that moves any vertex; accepted: at least one")
+    drivers = list(deforming)
+    radii = _vertex_radii(rig)
+    while True:
+        parents = _driver_parents(rig, drivers)
+        joints, offsets, kinds = _markers(rig, drivers, parents)
+        heads = int(np.sum(kinds != MarkerKind.OFF_AXIS))
+        body, off_axis = split_channels(channels)
+        if heads <= body and len(joints) - heads <= off_axis:
+            break
+        # an off-axis marker beyond the last free channel is given up only when its joint is
+        drivers.pop(int(np.argmin(_importance(rig, drivers, parents, radii))))
+    heads_at = rig.skeleton.rest_globals[joints]
+    shown = np.einsum("mij,mj->mi", heads_at[:, :3, :3], offsets) + heads_at[:, :3, 3]
+    anchors_at = np.where((kinds == MarkerKind.OFF_AXIS)[:, None], heads_at[:, :3, 3], shown)
+    return MarkerSet(
+        np.array(drivers),
+        parents,
+        joints,
+        offsets,
+        kinds,
+        canonical_channels(rig, anchors_at, kinds, channels),
+    )
+
+
+def split_channels(channels: int) -> tuple[int, int]:
+    """How many channels are for heads and tails, and how many for off-axis markers."""
+    off_axis = channels * 7 // 16
+    return channels - off_axis, off_axis
+
+
+def canonical_channels(rig: Rig, positions: Array, kinds: IntArray, channels: int) -> IntArray:
+    """Give each marker a channel by where it stands in the rest pose, so that a left hand has nearly the same channel on
+    every biped: a minimum-cost matching with fixed anchor points in the rig's own box.
+
+    Args:
+        positions: (M, 3) rest positions, world space; for off-axis markers that of their joint.
+        kinds: (M,) of MarkerKind.
+    """
+    low, high = rig.rest_box
+    axes = np.stack([np.cross(rig.stance.up, rig.stance.forward), rig.stance.up, rig.stance.forward])
+    half = np.maximum(np.abs(axes) @ (high - low) / 2, rig.size / 20)
+    local = (positions - (low + high) / 2) @ axes.T / half
+    body, off_axis = split_channels(channels)
+    out = np.empty(len(positions), np.int64)
+    for group, first, count in ((kinds != MarkerKind.OFF_AXIS, 0, body), (kinds == MarkerKind.OFF_AXIS, body, off_axis)):
+        members = np.flatnonzero(group)
+        cost = np.sum((local[members, None] - anchors(count)[None]) ** 2, axis=-1)
+        rows, columns = linear_sum_assignment(cost)
+        out[members[rows]] = first + columns
+    return out
+
+
+@lru_cache
+def anchors(count: int) -> Array:
+    """``count`` fixed points (count, 3) in [-1, 1]³, mirror-symmetric in x: a third on the mid-plane, the rest in
+    pairs (left, right), low-discrepancy (van der Corput in bases 2, 3, 5)."""
+    middle = count - 2 * (count // 3)
+    pairs = count // 3
+
+    def halton(n: int, base: int) -> Array:
+        out = np.zeros(n)
+        for i in range(n):
+            f, k = 1.0, i + 1
+            while k:
+                f /= base
+                out[i] += f * (k % base)
+                k //= base
+        return out
+
+    mid = np.stack([np.zeros(middle), *(2 * halton(middle, b) - 1 for b in (2, 3))], axis=-1)
+    side = np.stack([0.15 + 0.85 * halton(pairs, 5), *(2 * halton(pairs, b) - 1 for b in (2, 3))], axis=-1)
+    return np.concatenate([mid, side, side * np.array([-1.0, 1.0, 1.0])])
+
+
+def mirror_channels(channels: int) -> IntArray:
+    """(channels,) the channel that each one becomes when the body is mirrored left to right."""
+    body, off_axis = split_channels(channels)
+    out = []
+    for first, count in ((0, body), (body, off_axis)):
+        pairs = count // 3
+        middle = count - 2 * pairs
+        out += [first + i for i in range(middle)]
+        out += [first + middle + pairs + i for i in range(pairs)]
+        out += [first + middle + i for i in range(pairs)]
+    return np.array(out)
+
+
+def _deforming(rig: Rig) -> IntArray:
+    weights = rig.mesh.joint_weights(len(rig.skeleton))
+    return np.flatnonzero(weights > 1e-4 * max(weights.sum(), 1e-12))
+
+
+def _vertex_radii(rig: Rig) -> Array:
+    """(J,) root mean square distance of a joint's vertices from its head, weighted."""
+    heads = rig.skeleton.rest_globals[:, :3, 3]
+    vertices = rig.rest_vertices
+    total, squares = np.zeros(len(heads)), np.zeros(len(heads))
+    for slot in range(rig.mesh.bindings.shape[1]):
+        joint = rig.mesh.binding_joints[rig.mesh.bindings[:, slot]]
+        weight = rig.mesh.weights[:, slot]
+        np.add.at(total, joint, weight)
+        np.add.at(squares, joint, weight * np.sum((vertices - heads[joint]) ** 2, axis=-1))
+    return np.sqrt(squares / np.maximum(total, 1e-12))
+
+
+def _driver_parents(rig: Rig, drivers: list[int]) -> IntArray:
+    index = {joint: i for i, joint in enumerate(drivers)}
+    out = np.full(len(drivers), -1)
+    for i, joint in enumerate(drivers):
+        parent = int(rig.skeleton.parents[joint])
+        while parent >= 0 and parent not in index:
+            parent = int(rig.skeleton.parents[parent])
+        out[i] = index.get(parent, -1)
+    return out
+
+
+def _importance(rig: Rig, drivers: list[int], parents: IntArray, radii: Array) -> Array:
+    """(D,) how much is lost when a driver is given up: for a leaf the length and thickness of what would hang stiff, for
+    an inner joint the distance to its nearest neighbour; for a branching one, infinity."""
+    heads = rig.skeleton.rest_globals[drivers, :3, 3]
+    to_parent = np.where(parents >= 0, np.linalg.norm(heads - heads[parents], axis=-1), np.inf)
+    child_count = np.bincount(parents[parents >= 0], minlength=len(drivers))
+    to_child = np.full(len(drivers), np.inf)
+    for i, parent in enumerate(parents):
+        if parent >= 0:
+            to_child[parent] = min(to_child[parent], to_parent[i])
+    leaf = np.minimum(to_parent, rig.size) + radii[drivers]
+    inner = np.where(parents >= 0, np.minimum(to_parent, to_child), rig.size)
+    return np.where(child_count == 0, leaf, np.where(child_count == 1, inner, 2 * rig.size + inner))
+
+
+def _markers(rig: Rig, drivers: list[int], parents: IntArray) -> tuple[IntArray, Array, IntArray]:
+    rest = rig.skeleton.rest_globals
+    heads = rest[drivers, :3, 3]
+    joints, offsets, kinds = [], [], []
+
+    def add(joint: int, world: Array, kind: MarkerKind) -> None:
+        joints.append(joint)
+        offsets.append((np.linalg.inv(rest[joint]) @ np.append(world, 1.0))[:3])
+        kinds.append(kind)
+
+    for i, joint in enumerate(drivers):
+        add(joint, heads[i], MarkerKind.HEAD)
+        ends = heads[np.flatnonzero(parents == i)]
+        if not len(ends):
+            tail = _virtual_tail(rig, joint, heads[i], heads[parents[i]] if parents[i] >= 0 else None)
+            add(joint, tail, MarkerKind.TAIL)
+            ends = tail[None]
+        arms = ends - heads[i]
+        _, singular, axes = np.linalg.svd(arms, full_matrices=True)
+        if len(arms) < 2 or singular[1] < FLATNESS * rig.size * 0.3:
+            add(joint, heads[i] + OFF_AXIS_LENGTH * rig.size * _perpendicular(rig, axes[0]), MarkerKind.OFF_AXIS)
+    return np.array(joints), np.array(offsets), np.array(kinds)
+
+
+def _perpendicular(rig: Rig, axis: Array) -> Array:
+    """The unit direction perpendicular to ``axis`` that is nearest to the rig's forward (or up, for a bone that points
+    forward)."""
+    forward, up = rig.stance.forward, rig.stance.up
+    guide = forward if abs(axis @ forward) < 0.8 else up
+    across = guide - (guide @ axis) * axis
+    return across / np.linalg.norm(across)
+
+
+def _virtual_tail(rig: Rig, joint: int, head: Array, parent_head: Array | None) -> Array:
+    """Where a leaf joint's bone would end: as far as its vertices reach along their mean direction."""
+    of_joint = np.sum(np.where(rig.mesh.binding_joints[rig.mesh.bindings] == joint, rig.mesh.weights, 0.0), axis=-1)
+    arms = rig.rest_vertices - head
+    total = of_joint.sum()
+    direction = of_joint @ arms / total if total > 0 else np.zeros(3)
+    reach = np.linalg.norm(direction)
+    if reach < 0.005 * rig.size and parent_head is not None:
+        direction = head - parent_head
+    length = np.linalg.norm(direction)
+    direction = direction / length if length > 1e-6 * rig.size else rig.stance.up
+    along = arms[of_joint > 0.3] @ direction
+    extent = float(np.percentile(along, 95)) if len(along) else 0.0
+    return head + max(extent, TAIL_LENGTH * rig.size) * direction

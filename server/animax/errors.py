@@ -1,0 +1,60 @@
+"""Every error that animax raises on purpose.
+
+Each message names the thing, the value that was seen and what is accepted, and is safe to show to a remote caller:
+it holds no path of this machine and no trace.
+"""
+
+from __future__ import annotations
+
+
+class AnimaxError(Exception):
+    """Base class of all errors below."""
+
+
+class AssetError(AnimaxError):
+    """A file is damaged, not what it claims to be, or over a limit."""
+
+
+class UnsupportedAssetError(AssetError):
+    """A file is valid but uses a feature that animax refuses by name (Draco, meshopt, ...)."""
+
+
+class RigError(AnimaxError):
+    """A file was read, but holds nothing that can be animated, or its skeleton breaks a rule."""
+
+
+class OptionError(AnimaxError, ValueError):
+    """An option of a request is out of range.
+
+    Args:
+        name: the option, spelt as the caller knows it (``seconds``, ``facing``, ...).
+        seen: the value that was given.
+        accepted: what would have been accepted, in words.
+    """
+
+    def __init__(self, name: str, seen: object, accepted: str) -> None:
+        self.name = name
+        self.seen = seen
+        self.accepted = accepted
+        super().__init__(f"{name} is {_short(seen)}; accepted: {accepted}")
+
+
+class ModelError(AnimaxError):
+    """A model folder is incomplete, altered or of another version."""
+
+
+class EngineError(AnimaxError):
+    """The inference engine cannot start (missing provider) or failed while running."""
+
+
+class GenerationError(AnimaxError):
+    """The network's output cannot be turned into motion."""
+
+
+class Cancelled(AnimaxError):
+    """The caller cancelled, or its deadline passed, between two stages of the work."""
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
