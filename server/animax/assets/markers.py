@@ -75,7 +75,7 @@ def choose_markers(rig: Rig, channels: int = 64) -> MarkerSet:
     Raises:
         RigError: the rig has no joint that moves any vertex.
     """
-    deforming = _deforming(rig)
+    deforming = rig.deforming
     if not len(deforming):
         raise RigError(f"rig {rig.name!r} has no joint that moves any vertex; accepted: at least one")
     drivers = list(deforming)
@@ -163,11 +163,6 @@ def mirror_channels(channels: int) -> IntArray:
         out += [first + middle + pairs + i for i in range(pairs)]
         out += [first + middle + i for i in range(pairs)]
     return np.array(out)
-
-
-def _deforming(rig: Rig) -> IntArray:
-    weights = rig.mesh.joint_weights(len(rig.skeleton))
-    return np.flatnonzero(weights > 1e-4 * max(weights.sum(), 1e-12))
 
 
 def _vertex_radii(rig: Rig) -> Array:

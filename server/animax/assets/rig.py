@@ -28,8 +28,8 @@ class Stance:
         up: (3,) unit.
         confidence: 0 (a guess) to 1 (certain, or given by the user).
         source: where ``forward`` comes from.
-        scale: metres per file unit that the estimate thinks right; 1 when the file's size is plausible. For reports only:
-            nothing is rescaled.
+        scale: metres per file unit that the estimate thinks right; 1 when the file's size is plausible. For reports
+            only: nothing is rescaled.
     """
 
     forward: Array
@@ -67,6 +67,12 @@ class Rig:
     stance: Stance
     document: Document
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def deforming(self) -> IntArray:
+        """Indices of the joints that move vertices: those with more than a ten-thousandth of all skin weight."""
+        weights = self.mesh.joint_weights(len(self.skeleton))
+        return np.flatnonzero(weights > 1e-4 * max(float(weights.sum()), 1e-12))
 
     @cached_property
     def rest_vertices(self) -> Array:
