@@ -63,7 +63,8 @@ class MarkerSet:
     def positions(self, globals_: Array) -> Array:
         """World positions (..., M, 3) for joint matrices (..., J, 4, 4)."""
         m = globals_[..., self.joints, :, :]
-        return np.einsum("...mij,mj->...mi", m[..., :3, :3], self.offsets) + m[..., :3, 3]
+        positions: Array = np.einsum("...mij,mj->...mi", m[..., :3, :3], self.offsets) + m[..., :3, 3]
+        return positions
 
 
 def choose_markers(rig: Rig, channels: int = 64) -> MarkerSet:
