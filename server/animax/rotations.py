@@ -31,7 +31,8 @@ def multiply(a: ArrayLike, b: ArrayLike) -> Array:
 
 def conjugate(q: ArrayLike) -> Array:
     """Inverse of unit quaternions (..., 4)."""
-    return np.asarray(q, np.float64) * np.array([-1.0, -1.0, -1.0, 1.0])
+    inverse: Array = np.asarray(q, np.float64) * np.array([-1.0, -1.0, -1.0, 1.0])
+    return inverse
 
 
 def normalise(q: ArrayLike) -> Array:
@@ -102,7 +103,8 @@ def to_rotation_vector(q: ArrayLike) -> Array:
 def between(a: ArrayLike, b: ArrayLike) -> Array:
     """Angle in radians (...,) between unit quaternions (..., 4)."""
     relative = multiply(conjugate(a), b)
-    return 2 * np.arctan2(np.linalg.norm(relative[..., :3], axis=-1), np.abs(relative[..., 3]))
+    angle: Array = 2 * np.arctan2(np.linalg.norm(relative[..., :3], axis=-1), np.abs(relative[..., 3]))
+    return angle
 
 
 def slerp(a: ArrayLike, b: ArrayLike, s: ArrayLike) -> Array:
@@ -123,11 +125,15 @@ def make_continuous(q: ArrayLike) -> Array:
 
 def shortest_arc(a: ArrayLike, b: ArrayLike) -> Array:
     """The twist-free rotation (swing) that takes direction ``a`` (..., 3) to direction ``b`` (..., 3)."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
-    b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
+    a, b = _unit(a), _unit(b)
     w = 1 + np.sum(a * b, axis=-1, keepdims=True)
     # opposite directions: half a turn about any axis perpendicular to a
     helper = np.where(np.abs(a[..., :1]) < 0.6, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
     turn = np.concatenate([np.cross(a, helper), np.zeros_like(w)], axis=-1)
     return normalise(np.where(w < 1e-9, turn, np.concatenate([np.cross(a, b), w], axis=-1)))
+
+
+def _unit(v: ArrayLike) -> Array:
+    v = np.asarray(v, np.float64)
+    direction: Array = v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
+    return direction

@@ -61,7 +61,8 @@ class Cameras:
     def centers(self) -> Array:
         """(V, 3) world positions of the cameras."""
         rotation = self.extrinsics[:, :, :3]
-        return -np.einsum("vji,vj->vi", rotation, self.extrinsics[:, :, 3])
+        centers: Array = -np.einsum("vji,vj->vi", rotation, self.extrinsics[:, :, 3])
+        return centers
 
     def project(self, points: ArrayLike) -> tuple[Array, Array]:
         """Pixels (V, ..., 2) and depths (V, ...) of world points (..., 3)."""

@@ -51,7 +51,7 @@ class SplatPoseMap:
         that belongs at the centroid.
         """
         values = np.maximum(np.asarray(maps, np.float64)[:, :, markers.channels], 0.0)
-        windows = sliding_window_view(values, (3, 3), axis=(-2, -1))  # type: ignore[call-overload]
+        windows = sliding_window_view(values, (3, 3), axis=(-2, -1))
         windows = windows.reshape(*values.shape[:3], -1, 3, 3)
         mass = windows.sum(axis=(-2, -1))
         best = np.argmax(mass, axis=-1)
