@@ -55,6 +55,41 @@ class Cancelled(AnimaxError):
     """The caller cancelled, or its deadline passed, between two stages of the work."""
 
 
+class DeadlineExceeded(Cancelled):
+    """The time given to a request is over."""
+
+
+class UnknownRigError(AnimaxError):
+    """The service holds no rig of this id; accepted: one that was uploaded and not dropped since."""
+
+
+class ServiceError(AnimaxError):
+    """A call to the service failed for a reason outside of the request.
+
+    Args:
+        message: for people.
+        reason: the reason on the wire (``QUEUE_FULL``, ...; proto/animax/v1/animation_service.proto lists them).
+        retry_after: seconds after which a retry makes sense; None when there is nothing to wait for.
+    """
+
+    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class BusyError(ServiceError):
+    """The service's queue or memory is full, or the reader was too slow for what it holds."""
+
+
+class UnavailableError(ServiceError):
+    """The service cannot be reached, is not ready yet, or is shutting down."""
+
+
+class StreamError(ServiceError):
+    """A stream was cut, stalled, or breaks the contract."""
+
+
 def _short(value: object, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
