@@ -53,7 +53,7 @@ class Accessors:
         return "bufferView" in self._entries[accessor] or "sparse" in self._entries[accessor]
 
     def floats(self, accessor: int, kinds: tuple[str, ...]) -> Array:
-        """Finite numbers (count, width), normalised integers as fractions; ``kinds`` are the accepted accessor types."""
+        """Finite numbers (count, width), normalised integers as fractions. ``kinds``: the accepted accessor types."""
         values, normalized = self._values(accessor, kinds)
         if values.dtype.kind == "f":
             if not np.all(np.isfinite(values)):
@@ -75,8 +75,7 @@ class Accessors:
 
     def view(self, number: int, where: str) -> memoryview:
         """The bytes of a buffer view."""
-        entry, content = self._view(number, where)
-        return content
+        return self._view(number, where)[1]
 
     def _values(self, accessor: int, kinds: tuple[str, ...]) -> tuple[NDArray[Any], bool]:
         where = f"accessors[{accessor}]"
@@ -88,9 +87,8 @@ class Accessors:
         component = _component(entry, where)
         count = self.count(accessor)
         if count * width > self._left:
-            raise AssetError(
-                f"{where} takes the numbers to decode over the limit; accepted: {self._document.limits.components} in all"
-            )
+            limit = self._document.limits.components
+            raise AssetError(f"{where} takes the numbers to decode over the limit; accepted: {limit} in all")
         self._left -= count * width
         view = optional_index(entry, "bufferView", where, len(self._views))
         if view is None:

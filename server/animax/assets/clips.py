@@ -21,9 +21,9 @@ IntArray = NDArray[np.int64]
 
 RATES = (24.0, 25.0, 30.0, 60.0)
 """Rates that a file's key times are compared with where no ``fps`` is asked for; 30 where none fits."""
-LOOP_DISTANCE = 0.01
+LOOP_DISTANCE = 0.02
 """Largest joint displacement between first and last pose of a loop, in rest diagonals."""
-LOOP_ANGLE = np.deg2rad(5.0)
+LOOP_ANGLE = np.deg2rad(10.0)
 """Largest local rotation between first and last pose of a loop."""
 PATHS = {"translation": ("VEC3",), "rotation": ("VEC4",), "scale": ("VEC3",)}
 
@@ -50,9 +50,10 @@ class Track:
 def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None = None) -> list[Clip]:
     """The document's animations, resampled at a constant rate.
 
-    A clip starts at its first key. Joints without a channel keep their rest value. Channels of nodes that are no joints, of
-    morph target weights and of animation pointers are left out. A clip whose last pose equals its first is a loop: it is
-    sampled without the closing frame and stretched by at most half a frame, so that the frame after the last is the first.
+    A clip starts at its first key. Joints without a channel keep their rest value. Channels of nodes that are no joints,
+    of morph target weights and of animation pointers are left out. A clip whose last pose equals its first is a loop: it
+    is sampled without the closing frame and stretched by at most half a frame, so that the frame after the last is the
+    first.
 
     Args:
         rig: from ``load_rig``.
@@ -150,7 +151,7 @@ def _sampled(rig: Rig, tracks: list[Track], title: str, fps: float | None, sampl
         )
     ends = sample(rig, tracks, start + np.array([0.0, seconds]))
     loop = steps > 1 and _same(rig, ends)
-    grid = np.arange(steps) * (seconds / steps) if loop else np.minimum(np.arange(steps + 1) / rate, seconds)
+    grid: Array = np.arange(steps) * (seconds / steps) if loop else np.minimum(np.arange(steps + 1) / rate, seconds)
     return Clip(title, rate, sample(rig, tracks, start + grid), loop)
 
 
@@ -194,10 +195,10 @@ def sample(rig: Rig, tracks: list[Track], times: Array) -> Pose:
 
 
 def _bracket(keys: Array, times: Array) -> tuple[IntArray, Array, Array]:
-    """For each time the key before it, where it lies between that and the next (0 to 1), and their distance in seconds."""
+    """For each time the key before it, where it lies between that and the next (0 to 1), and their distance, seconds."""
     before = np.clip(np.searchsorted(keys, times, side="right") - 1, 0, max(len(keys) - 2, 0))
     span = keys[np.minimum(before + 1, len(keys) - 1)] - keys[before]
-    s = np.where(span > 0, (times - keys[before]) / np.where(span > 0, span, 1.0), times >= keys[before])
+    s: Array = np.where(span > 0, (times - keys[before]) / np.where(span > 0, span, 1.0), times >= keys[before])
     return before, np.clip(s, 0.0, 1.0), span
 
 

@@ -67,8 +67,8 @@ def read_document(source: bytes | Path, limits: Limits) -> Document:
     """Parse a GLB or glTF file.
 
     Args:
-        source: the bytes of a GLB (or of a glTF without external files), or a path to a .glb or .gltf. Only through a path
-            are external files read, and only files in the same folder or below it.
+        source: the bytes of a GLB (or of a glTF without external files), or a path to a .glb or .gltf. Only through a
+            path are external files read, and only files in the same folder or below it.
         limits: see ``Limits``.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost to read. With the defaults a hostile file is refused within about two seconds and below 1 GB.
+    """What a file may cost to read. With the defaults a hostile file is refused in about two seconds and below 1 GB.
 
     Attributes:
         file_bytes: the file, and separately all buffers and files that it refers to, in bytes.

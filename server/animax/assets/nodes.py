@@ -17,7 +17,9 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MAX_SHEAR = 0.01
-"""Largest cosine between two axes of a node matrix that is still read, with a warning, as if they were perpendicular."""
+"""Largest cosine between two axes of a node matrix that is still read, with a warning, as if they were perpendicular.
+
+Nothing that an animation can hold (translation, rotation, scale) stands for a sheared matrix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def read_nodes(document: Document) -> Nodes:
     """The checked node tree.
 
     Raises:
-        AssetError: a node has two parents or is its own ancestor, a reference is out of range, or the tree is over a limit.
+        AssetError: a node has two parents or is its own ancestor, a reference is out of range, or a limit is passed.
         UnsupportedAssetError: a node matrix is sheared.
     """
     entries = objects(document.json, "nodes", "glTF", document.limits.nodes)
@@ -123,8 +125,7 @@ def _local_transforms(entries: list[Json]) -> tuple[Pose, list[str]]:
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.linalg.norm(pose.rotations, axis=-1)
         odd = np.flatnonzero(~(np.abs(lengths - 1) < 0.01))
-        for node in odd[:3]:
-            warnings.append(f"nodes[{node}].rotation has length {lengths[node]:.3g}; it was read as a unit quaternion")
+        warnings += [f"nodes[{i}].rotation has length {lengths[i]:.3g}; it was read as a unit one" for i in odd[:3]]
         pose = Pose(pose.translations, rotations.normalise(pose.rotations), pose.scales)
     return pose, warnings
 
@@ -135,8 +136,8 @@ def decompose(linear: Array, where: str) -> tuple[Array, Array, str]:
     A mirroring matrix gets a negative x scale.
 
     Raises:
-        UnsupportedAssetError: the axes are further from perpendicular than ``MAX_SHEAR``; no local transform of the kind
-            that animations use can stand for such a matrix.
+        AssetError: the numbers are too large to work with.
+        UnsupportedAssetError: the axes are further from perpendicular than ``MAX_SHEAR``.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         scales = np.linalg.norm(linear, axis=0)
@@ -151,7 +152,7 @@ def decompose(linear: Array, where: str) -> tuple[Array, Array, str]:
     shear = float(np.max(np.abs(axes.T @ axes - np.eye(3))))
     if shear > MAX_SHEAR:
         raise UnsupportedAssetError(
-            f"{where}.matrix is sheared (cosine {shear:.3f} between its axes); accepted: translation, rotation and scale"
+            f"{where}.matrix is sheared (cosine {shear:.3f} between axes); accepted: translation, rotation and scale"
         )
     u, _, vt = np.linalg.svd(axes)
     warning = f"{where}.matrix is slightly sheared; the nearest rotation was taken" if shear > 1e-4 else ""

@@ -14,7 +14,7 @@ from animax.assets.limits import Limits
 from animax.assets.materials import read_materials
 from animax.assets.mesh import Mesh
 from animax.assets.nodes import Nodes, animated_nodes, mesh_of, read_nodes
-from animax.assets.rig import Rig, Stance
+from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose, Skeleton
 from animax.assets.stance import estimate_stance
 from animax.assets.surface import Skin, read_mesh, read_skins, skin_of
@@ -102,7 +102,7 @@ def _accepted() -> str:
 
 
 def _joint_nodes(document: Document, nodes: Nodes, skins: list[Skin]) -> IntArray:
-    """Nodes that become joints, parents first: joints of skins, animated nodes, nodes with rigid meshes, all ancestors."""
+    """Nodes that become joints, parents first: skins' joints, animated nodes, nodes with rigid meshes, all ancestors."""
     meshes = objects(document.json, "meshes", "glTF")
     in_scene = [node for node in map(int, nodes.order) if nodes.in_scene[node]]
     carriers = [node for node in in_scene if mesh_of(nodes, node, len(meshes)) is not None]

@@ -89,8 +89,7 @@ def read_mesh(
 ) -> tuple[Mesh, list[str]]:
     """The triangles of all meshes in the scene, and warnings.
 
-    Args:
-        joint_of: joint index by node index, for the joints of all skins in use and all nodes with rigid meshes.
+    ``joint_of`` gives the joint index by node index, for the joints of all skins in use and all nodes with rigid meshes.
 
     Raises:
         AssetError: out-of-range or damaged data, or over a limit.
@@ -120,7 +119,7 @@ def read_mesh(
             material = optional_index(primitive, "material", where, len(surfaces))
             surface = plain if material is None else surfaces[material]
             attributes = child(primitive, "attributes", where)
-            _refuse_draco(document, accessors, primitive, attributes, where)
+            _refuse_draco(accessors, primitive, attributes, where)
             key = (
                 *sorted((str(k), str(v)) for k, v in attributes.items()),
                 surface.texcoord,
@@ -153,7 +152,7 @@ def read_mesh(
     return _mesh(soup, tuple(materials)), list(warnings)
 
 
-def _refuse_draco(document: Document, accessors: Accessors, primitive: Json, attributes: Json, where: str) -> None:
+def _refuse_draco(accessors: Accessors, primitive: Json, attributes: Json, where: str) -> None:
     if DRACO not in child(primitive, "extensions", where):
         return
     position = optional_index(attributes, "POSITION", f"{where}.attributes", len(accessors))
@@ -300,7 +299,7 @@ def _mesh(soup: _Soup, materials: tuple[Material, ...]) -> Mesh:
 
 
 def unit_normals(positions: Array, triangles: IntArray, normals: Array) -> Array:
-    """Unit normals (N, 3): the given ones, and where they are zero the area-weighted mean of the adjacent triangles'."""
+    """Unit normals (N, 3): the given ones; where they are zero, the area-weighted mean of the adjacent triangles'."""
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     missing = length[:, 0] < 1e-12
     normals = normals / np.where(missing[:, None], 1.0, length)
