@@ -1,0 +1,453 @@
+"""Marker positions to joint rotations: a solve on the skeleton's own forward kinematics.
+
+Bone lengths are the rig's, so they hold by construction. Unknown are, per frame, the turn of every driver joint and the
+place of the driver forest's roots; all other joints stay at rest relative to their parent. The estimate is the most
+probable one: squared marker errors over their variance, robust (soft-L1), a wide prior around the rest pose, and a wide
+prior on the change from frame to frame. Where markers show a rotation the data outweigh the priors by orders of
+magnitude; a rotation that they do not show (twist about a chain without off-axis markers) comes out as the smallest turn
+relative to the parent, which is zero-twist (parallel) transport.
+
+Turns are written in rest axes: Δⱼ, the rotation that took joint j from its rest orientation to its present one, is
+Δ_parent · Xⱼ, with Xⱼ the joint's own turn. Heads then follow from rest positions h°: hⱼ = h_parent + Δ_parent (h°ⱼ - h°_parent).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax import rotations
+from animax.assets.markers import MarkerKind, MarkerSet
+from animax.assets.skeleton import Pose, Skeleton
+from animax.errors import GenerationError
+from animax.motion.triangulate import Points
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+REST_SPREAD = np.deg2rad(60.0)
+"""Standard deviation of a joint's turn from rest."""
+SPEED_SPREAD = np.deg2rad(320.0)
+"""Standard deviation of a joint's turning speed, radians a second."""
+SIGMA_FLOOR = 5e-4
+"""Least standard deviation of a marker, in extents of the markers: what the skeleton cannot follow in any case."""
+ROBUST = 4.0
+"""Standard deviations at which a marker's error begins to count linearly."""
+ROBUST_FLOOR = 0.01
+"""The same in extents of the markers: motion that the skeleton lacks (stretched bones) is not an outlier."""
+
+
+def solve_rotations(
+    skeleton: Skeleton,
+    markers: MarkerSet,
+    points: Points,
+    fps: float,
+    *,
+    iterations: int = 12,
+    spread: bool = True,
+) -> Pose:
+    """The pose (F frames) whose markers stand at ``points``.
+
+    Args:
+        skeleton: see ``Skeleton``.
+        markers: the drivers and what was observed.
+        points: (F, M) points in the skeleton's world space; their ``sigma`` and ``confidence`` weigh them.
+        fps: frames a second, for the prior on speed.
+        iterations: upper bound of damped Gauss-Newton steps.
+        spread: joints left out between two drivers of an unbranched chain take an equal share of the lower driver's turn
+            instead of staying at rest, so that a snake bends smoothly.
+
+    Raises:
+        GenerationError: the points do not belong to the markers, or hold no confidence at all.
+    """
+    _check(points, markers)
+    tree = _tree(skeleton, markers, spread=spread)
+    extent = _extent(tree)
+    sigma = np.maximum(points.sigma, SIGMA_FLOOR * extent)
+    information = points.confidence / sigma**2
+    turns, places = _start(tree, points.points, information)
+
+    rest_weight = 1.0 / REST_SPREAD**2
+    speed_weight = (fps / SPEED_SPREAD) ** 2
+    # a place may change by half an extent a second; far weaker than one marker
+    place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
+    scale = np.maximum(ROBUST * sigma, ROBUST_FLOOR * extent)
+    damping, cost = 1e-4, np.inf
+    accepted = (turns, places)
+    system: tuple[Array, Array] | None = None
+    for _ in range(iterations):
+        delta, heads = _forward(tree, turns, places)
+        at = heads[:, tree.carriers] + np.einsum("fmij,mj->fmi", delta[:, tree.carriers], tree.offsets)
+        errors = at - points.points
+        loss = np.sqrt(1 + np.sum(errors**2, axis=-1) / scale**2)
+        bend = rotations.to_rotation_vector(turns)
+        change = rotations.to_rotation_vector(rotations.multiply(turns[1:], rotations.conjugate(turns[:-1])))
+        drift = np.diff(places, axis=0)
+        new_cost = float(
+            np.sum(2 * information * scale**2 * (loss - 1))
+            + rest_weight * np.sum(bend**2)
+            + speed_weight * np.sum(change**2)
+            + place_weight * np.sum(drift**2)
+        )
+        if new_cost < cost:
+            improvement = 1 - new_cost / cost if np.isfinite(cost) else 1.0
+            accepted, cost = (turns, places), new_cost
+            damping = max(damping / 10, 1e-7)
+            hessian, gradient = _normal_equations(tree, delta, heads, at, errors, information / loss)
+            size = 3 * tree.drivers
+            diagonal = np.arange(hessian.shape[-1])
+            hessian[:, diagonal[:size], diagonal[:size]] += rest_weight
+            gradient[:, :size] += rest_weight * bend.reshape(len(bend), -1)
+            coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.roots), place_weight)])
+            flow = np.concatenate([change.reshape(len(change), -1), drift.reshape(len(drift), -1)], axis=-1) * coupling
+            gradient[1:] += flow
+            gradient[:-1] -= flow
+            system = (hessian, gradient)
+            if improvement < 1e-5:
+                break
+        else:
+            damping *= 30
+            if damping > 1e3:
+                break
+        assert system is not None
+        hessian, gradient = system
+        step = _solve_in_time(hessian, -gradient, coupling, damping)
+        size = 3 * tree.drivers
+        turn = rotations.from_rotation_vector(step[:, :size].reshape(len(step), -1, 3))
+        turns = rotations.normalise(rotations.multiply(turn, accepted[0]))
+        places = accepted[1] + step[:, size:].reshape(len(step), -1, 3)
+        if np.abs(step[:, :size]).max() < 1e-4 and np.abs(step[:, size:]).max() < 1e-6 * extent:
+            accepted = (turns, places)
+            break
+    return _pose(skeleton, tree, *accepted)
+
+
+def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
+    """The paper's inverse forward kinematics (§ 3.4), for comparison: from root to leaf, frame by frame, head markers only.
+
+    A driver with several children is turned by the best rotation of the directions to them, one with a single child by
+    the smallest turn from its parent's orientation, and a leaf keeps its rest orientation relative to its parent.
+    """
+    _check(points, markers)
+    tree = _tree(skeleton, markers, spread=False)
+    heads = np.full(tree.drivers, -1)
+    for marker in np.flatnonzero(markers.kinds == MarkerKind.HEAD):
+        heads[tree.carriers[marker]] = marker
+    frames = len(points.points)
+    delta = np.broadcast_to(np.eye(3), (frames, tree.drivers, 3, 3)).copy()
+    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
+    for joint in range(tree.drivers):
+        parent = tree.parents[joint]
+        above = delta[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (frames, 3, 3))
+        delta[:, joint] = above
+        children = [c for c in np.flatnonzero(tree.parents == joint) if heads[c] >= 0 and np.any(tree.arms[c])]
+        if children and heads[joint] >= 0:
+            seen = points.points[:, heads[children]] - points.points[:, heads[joint], None]
+            rest = tree.arms[children]
+            if np.linalg.matrix_rank(rest, tol=0.15 * np.linalg.norm(rest)) >= 2:
+                delta[:, joint] = _nearest_rotation(np.einsum("fci,cj->fij", seen, rest))
+            else:
+                before = np.einsum("fij,j->fi", above, rest.sum(axis=0))
+                delta[:, joint] = rotations.to_matrix(rotations.shortest_arc(before, seen.sum(axis=1))) @ above
+        turns[:, joint] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
+    places = np.stack([points.points[:, heads[tree.owners[root]]] for root in tree.roots], axis=1)
+    return _pose(skeleton, tree, turns, places)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tree:
+    """What is solved for: N joints that turn, driven by D turns, with M markers.
+
+    Attributes:
+        joints: (N,) skeleton joints, parents first.
+        parents: (N,) index into ``joints``, -1 for a root.
+        owners: (N,) index of the driver whose turn the joint takes.
+        shares: (N,) the part of it that it takes.
+        arms: (N, 3) rest head relative to the parent's rest head; of a root, its rest head.
+        roots: indices into ``joints``.
+        carriers: (M,) index into ``joints`` of each marker's joint.
+        offsets: (M, 3) rest position relative to that joint's rest head, world axes.
+        above: (N, N) [j, k]: j is k or an ancestor of k.
+        levels: indices into ``joints`` by depth, without roots.
+        drivers: D.
+    """
+
+    joints: IntArray
+    parents: IntArray
+    owners: IntArray
+    shares: Array
+    arms: Array
+    roots: IntArray
+    carriers: IntArray
+    offsets: Array
+    above: NDArray[np.bool_]
+    levels: tuple[IntArray, ...]
+    drivers: int
+
+
+def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool) -> _Tree:
+    heads = skeleton.rest_globals[:, :3, 3]
+    child_count = np.bincount(markers.driver_parents[markers.driver_parents >= 0], minlength=len(markers.drivers))
+    owners: dict[int, tuple[int, float]] = {}
+    for driver, joint in enumerate(markers.drivers):
+        path = [int(joint)]
+        above = markers.driver_parents[driver]
+        if spread and above >= 0 and child_count[above] == 1:
+            joint_above = int(skeleton.parents[joint])
+            while joint_above != markers.drivers[above]:
+                path.append(joint_above)
+                joint_above = int(skeleton.parents[joint_above])
+        for member in path:
+            owners[member] = (driver, 1.0 / len(path))
+    joints = np.array(sorted(owners))
+    index = {int(joint): i for i, joint in enumerate(joints)}
+    parents = np.full(len(joints), -1)
+    above_of = np.eye(len(joints), dtype=bool)
+    depth = np.zeros(len(joints), np.int64)
+    for i, joint in enumerate(joints):
+        parent = int(skeleton.parents[joint])
+        while parent >= 0 and parent not in index:
+            parent = int(skeleton.parents[parent])
+        if parent >= 0:
+            parents[i] = index[parent]
+            above_of[:, i] |= above_of[:, index[parent]]
+            depth[i] = depth[index[parent]] + 1
+    arms = heads[joints] - np.where((parents >= 0)[:, None], heads[joints[parents]], 0.0)
+    rest_markers = markers.positions(skeleton.rest_globals)
+    return _Tree(
+        joints=joints,
+        parents=parents,
+        owners=np.array([owners[int(j)][0] for j in joints]),
+        shares=np.array([owners[int(j)][1] for j in joints]),
+        arms=arms,
+        roots=np.flatnonzero(parents < 0),
+        carriers=np.array([index[int(j)] for j in markers.joints]),
+        offsets=rest_markers - heads[markers.joints],
+        above=above_of,
+        levels=tuple(np.flatnonzero(depth == level) for level in range(1, int(depth.max()) + 1)),
+        drivers=len(markers.drivers),
+    )
+
+
+def _check(points: Points, markers: MarkerSet) -> None:
+    if points.points.shape[1:] != (len(markers), 3):
+        raise GenerationError(f"points of {points.points.shape[1]} markers; accepted: {len(markers)}")
+    if not np.all(np.isfinite(points.points)) or not np.any(points.confidence > 0):
+        raise GenerationError("no marker has a finite position and any confidence; accepted: at least one")
+
+
+def _extent(tree: _Tree) -> float:
+    """Diagonal of the markers' rest box, world units."""
+    heads = np.zeros((len(tree.joints), 3))
+    for joint, parent in enumerate(tree.parents):
+        heads[joint] = tree.arms[joint] + (heads[parent] if parent >= 0 else 0.0)
+    at = heads[tree.carriers] + tree.offsets
+    return max(float(np.linalg.norm(np.ptp(at, axis=0))), 1e-9)
+
+
+def _forward(tree: _Tree, turns: Array, places: Array) -> tuple[Array, Array]:
+    """Δ (F, N, 3, 3) and heads (F, N, 3) for turns (F, D, 4) and root places (F, R, 3)."""
+    own = turns[:, tree.owners]
+    if np.any(tree.shares < 1):
+        part = rotations.to_rotation_vector(own) * tree.shares[:, None]
+        own = rotations.from_rotation_vector(part)
+    delta = rotations.to_matrix(own)
+    heads = np.empty((*delta.shape[:2], 3))
+    heads[:, tree.roots] = places
+    for level in tree.levels:
+        parent = tree.parents[level]
+        heads[:, level] = heads[:, parent] + np.einsum("fnij,nj->fni", delta[:, parent], tree.arms[level])
+        delta[:, level] = delta[:, parent] @ delta[:, level]
+    return delta, heads
+
+
+def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Array]:
+    """Turns (F, D, 4) and places (F, R, 3) by Wahba's problem from root to leaf, pulled towards the parent's rotation."""
+    frames = len(targets)
+    delta = np.broadcast_to(np.eye(3), (frames, len(tree.joints), 3, 3)).copy()
+    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
+    places = np.zeros((frames, len(tree.roots), 3))
+    on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * _extent(tree)
+    prior = 1.0 / REST_SPREAD**2
+    for joint in range(len(tree.joints)):
+        parent = tree.parents[joint]
+        above = delta[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (frames, 3, 3))
+        delta[:, joint] = above
+        if tree.shares[joint] < 1 and not np.any(tree.carriers == joint):
+            continue  # a joint between drivers: the descent bends it
+        own = np.flatnonzero(tree.carriers == joint)
+        below = [m for m in np.flatnonzero(on_head) if _next_driver(tree, tree.carriers[m]) == joint]
+        rest = np.concatenate([tree.offsets[own], *(_arm_from(tree, tree.carriers[m], joint)[None] for m in below)])
+        which = np.concatenate([own, np.array(below, np.int64)])
+        weight = information[:, which]
+        total = np.maximum(weight.sum(axis=1), 1e-30)
+        mean_rest = weight @ rest / total[:, None]
+        mean_seen = np.einsum("fm,fmi->fi", weight, targets[:, which]) / total[:, None]
+        seen = targets[:, which] - mean_seen[:, None]
+        covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
+        delta[:, joint] = _nearest_rotation(covariance + prior * above)
+        if parent < 0:
+            root = int(np.flatnonzero(tree.roots == joint)[0])
+            places[:, root] = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
+        turns[:, tree.owners[joint]] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
+    return turns, places
+
+
+def _next_driver(tree: _Tree, joint: int) -> int:
+    """The nearest joint above that carries a turn of its own, skipping joints that only share one; -1 above a root."""
+    parent = int(tree.parents[joint])
+    while parent >= 0 and tree.owners[parent] == tree.owners[joint]:
+        parent = int(tree.parents[parent])
+    return parent
+
+
+def _arm_from(tree: _Tree, joint: int, ancestor: int) -> Array:
+    """Rest head of ``joint`` relative to that of ``ancestor``."""
+    arm = np.zeros(3)
+    while joint != ancestor:
+        arm = arm + tree.arms[joint]
+        joint = int(tree.parents[joint])
+    return arm
+
+
+def _nearest_rotation(matrices: Array) -> Array:
+    """The rotations (..., 3, 3) nearest to ``matrices`` (Kabsch: reflections excluded)."""
+    u, _, vt = np.linalg.svd(matrices)
+    sign = np.sign(np.linalg.det(u @ vt))
+    u = u.copy()
+    u[..., :, 2] *= np.where(sign == 0, 1.0, sign)[..., None]
+    rotation: Array = u @ vt
+    return rotation
+
+
+def _normal_equations(
+    tree: _Tree, delta: Array, heads: Array, at: Array, errors: Array, weights: Array
+) -> tuple[Array, Array]:
+    """JᵀWJ (F, U, U) and JᵀWr (F, U) of the marker errors for U = 3 D + 3 R unknowns.
+
+    A turn by ω (world axes) at joint j moves a marker at x below it by ω × (x - hⱼ). So the block of joints j and k, k at
+    or below j, is Σ w [x - hⱼ]ₓᵀ [x - hₖ]ₓ over the markers below k, which depends on these markers through their
+    weight, first and second moment alone; no Jacobian is formed.
+    """
+    frames, joints = heads.shape[:2]
+    center = np.einsum("fm,fmi->fi", weights, at) / np.maximum(weights.sum(axis=1), 1e-30)[:, None]
+    x, h = at - center[:, None], heads - center[:, None]
+    below = tree.above[:, tree.carriers].astype(np.float64)  # (N, M)
+    wx = weights[..., None] * x
+    wr = weights[..., None] * errors
+    outer = (wx[..., :, None] * x[..., None, :]).reshape(frames, -1, 9)
+    zeroth = weights @ below.T
+    first = below @ wx
+    second = (below @ outer).reshape(frames, joints, 3, 3)
+    force = below @ wr
+    torque = below @ np.cross(x, wr) - np.cross(h, force)
+
+    frame_axes = np.broadcast_to(np.eye(3), (frames, joints, 3, 3)).copy()
+    inner = np.flatnonzero(tree.parents >= 0)
+    frame_axes[:, inner] = delta[:, tree.parents[inner]]
+    frame_axes *= tree.shares[:, None, None]
+
+    j, k = np.nonzero(tree.above)
+    s0, s1, s2 = zeroth[:, k, None], first[:, k], second[:, k]
+    hj, hk = h[:, j], h[:, k]
+    dots = np.trace(s2, axis1=-2, axis2=-1) - np.sum((hj + hk) * s1, axis=-1) + s0[..., 0] * np.sum(hj * hk, axis=-1)
+    arm = s0 * hj - s1
+    block = hk[..., :, None] * arm[..., None, :] + (s1[..., :, None] * hj[..., None, :]) - s2
+    block[..., [0, 1, 2], [0, 1, 2]] += dots[..., None]
+    # so far [a]ᵀ[b] = (a·b) 1 - b aᵀ with a = x - hⱼ, b = x - hₖ
+    block = np.swapaxes(frame_axes[:, j], -1, -2) @ block @ frame_axes[:, k]
+    full = np.zeros((frames, joints, joints, 3, 3))
+    full[:, j, k] = block
+    full[:, k, j] = np.swapaxes(block, -1, -2)
+
+    places = len(tree.roots)
+    lever = first - zeroth[..., None] * h  # Σ w (x - hₖ)
+    cross = np.zeros((frames, places, joints, 3, 3))
+    for root, top in enumerate(tree.roots):
+        members = np.flatnonzero(tree.above[top])
+        cross[:, root, members] = -_skew(lever[:, members]) @ frame_axes[:, members]
+    local_torque = np.einsum("fnji,fnj->fni", frame_axes, torque)
+
+    if joints > tree.drivers:
+        share = np.zeros((tree.drivers, joints))
+        share[tree.owners, np.arange(joints)] = 1.0
+        full = (share @ full.reshape(frames, joints, -1)).reshape(frames, tree.drivers, joints, 9)
+        full = (share @ full).reshape(frames, tree.drivers, tree.drivers, 3, 3)
+        cross = (share @ cross.reshape(frames, places, joints, 9)).reshape(frames, places, tree.drivers, 3, 3)
+        local_torque = share @ local_torque
+    else:
+        order = np.argsort(tree.owners)
+        full, cross, local_torque = full[:, order][:, :, order], cross[:, :, order], local_torque[:, order]
+
+    size = 3 * tree.drivers
+    hessian = np.zeros((frames, size + 3 * places, size + 3 * places))
+    hessian[:, :size, :size] = np.swapaxes(full, 2, 3).reshape(frames, size, size)
+    coupling = np.swapaxes(cross, 2, 3).reshape(frames, 3 * places, size)
+    hessian[:, size:, :size] = coupling
+    hessian[:, :size, size:] = np.swapaxes(coupling, 1, 2)
+    for root, top in enumerate(tree.roots):
+        for axis in range(3):
+            hessian[:, size + 3 * root + axis, size + 3 * root + axis] = zeroth[:, top]
+    gradient = np.concatenate([local_torque.reshape(frames, -1), force[:, tree.roots].reshape(frames, -1)], axis=-1)
+    return hessian, gradient
+
+
+def _skew(v: Array) -> Array:
+    """[v]ₓ (..., 3, 3), the matrix of the cross product with v (..., 3)."""
+    x, y, z = np.moveaxis(v, -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([np.stack(row, axis=-1) for row in ([o, -z, y], [z, o, -x], [-y, x, o])], axis=-2)
+
+
+def _solve_in_time(blocks: Array, right: Array, coupling: Array, damping: float) -> Array:
+    """Solve the block-tridiagonal system of all frames (block Thomas algorithm).
+
+    Args:
+        blocks: (F, U, U) symmetric, what each frame adds by itself.
+        right: (F, U).
+        coupling: (U,) weight of the squared difference between neighbouring frames.
+        damping: Levenberg-Marquardt, relative to the diagonal.
+    """
+    frames, size = right.shape
+    neighbours = np.full(frames, 2.0)
+    neighbours[[0, -1]] = 1.0 if frames > 1 else 0.0
+    diagonal = np.arange(size)
+    blocks = blocks.copy()
+    blocks[:, diagonal, diagonal] *= 1 + damping
+    blocks[:, diagonal, diagonal] += neighbours[:, None] * coupling
+    inverse = np.empty_like(blocks)
+    reduced = right.copy()
+    for frame in range(frames):
+        block = blocks[frame]
+        if frame:
+            block = block - coupling[:, None] * inverse[frame - 1] * coupling
+            reduced[frame] += coupling * (inverse[frame - 1] @ reduced[frame - 1])
+        inverse[frame] = np.linalg.inv(block)
+    solution = np.empty_like(right)
+    for frame in range(frames - 1, -1, -1):
+        ahead = coupling * solution[frame + 1] if frame + 1 < frames else 0.0
+        solution[frame] = inverse[frame] @ (reduced[frame] + ahead)
+    return solution
+
+
+def _pose(skeleton: Skeleton, tree: _Tree, turns: Array, places: Array) -> Pose:
+    """Local transforms of all joints from turns in rest axes."""
+    own = rotations.from_rotation_vector(rotations.to_rotation_vector(turns[:, tree.owners]) * tree.shares[:, None])
+    parents = skeleton.parents[tree.joints]
+    linear = np.where((parents >= 0)[:, None, None], skeleton.rest_globals[parents][:, :3, :3], np.eye(3))
+    u, _, vt = np.linalg.svd(linear)
+    axes = u @ vt  # a mirrored parent keeps its reflection: conjugation by it is still a rotation
+    local = np.swapaxes(axes, -1, -2) @ rotations.to_matrix(own) @ axes
+    pose = skeleton.posed(rotations=np.repeat(skeleton.rest.rotations[None], len(turns), axis=0))
+    turned = rotations.multiply(rotations.from_matrix(local), skeleton.rest.rotations[tree.joints])
+    pose.rotations[:, tree.joints] = rotations.normalise(turned)
+    for root, top in enumerate(tree.roots):
+        joint, parent = int(tree.joints[top]), int(parents[top])
+        if parent < 0:
+            pose.translations[:, joint] = places[:, root]
+        else:
+            above = skeleton.rest_globals[parent]
+            pose.translations[:, joint] = np.linalg.solve(above[:3, :3], (places[:, root] - above[:3, 3]).T).T
+    return Pose(pose.translations, rotations.make_continuous(pose.rotations), pose.scales)
