@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from animax.assets.mesh import Mesh
 from animax.errors import OptionError
+from animax.views.appearance import Appearance, appearance_of, cross, frames
 from animax.views.camera import Cameras
 from animax.views.colour import decode_srgb, encode_srgb
-from animax.views.raster import MAX_TRIANGLES, rasterise
-from animax.views.surface import Surface, cross, frames, surface_of
+from animax.views.raster import rasterise
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -35,6 +35,9 @@ SUPERSAMPLE = 3
 """Samples of a pixel, along x and along y."""
 CHUNK = 1 << 16
 """Samples or triangles worked on at once: few enough for their buffers to stay in the processor's cache."""
+
+TINY = np.float32(1e-30)
+"""Keeps divisions by a length or a depth of zero finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +80,13 @@ def render(
         raise OptionError("supersample", supersample, "1 or more")
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     size = cameras.size
-    scene = _Scene(
-        surface_of(mesh), vertices.reshape(-1, *vertices.shape[-2:]), cameras.resized(size * supersample), up
-    )
+    frames_ = vertices.reshape(-1, *vertices.shape[-2:])
+    scene = _Scene(appearance_of(mesh), frames_, cameras.resized(size * supersample), up)
     images = len(cameras) * len(scene.vertices)
     rgb = np.empty((images, size, size, 3), np.uint8)
     mask = np.empty((images, size, size), np.float32)
     depth = np.empty((images, size, size), np.float32)
-    weight = max((size * supersample) ** 2, len(scene.surface.triangles))
+    weight = max((size * supersample) ** 2, len(scene.appearance.triangles))
     for chunk in _chunks(images, max(1, CHUNK // weight)):
         samples = scene.samples(chunk)
         rgb[chunk], mask[chunk], depth[chunk] = _resolve(samples, len(chunk), size, supersample)
@@ -138,13 +140,13 @@ class _Scene:
     """A surface in F frames before V cameras whose pixels are the samples. Image v · F + f is frame f in view v.
 
     Attributes:
-        surface: T triangles.
+        appearance: T triangles.
         vertices: (F, N, 3) world space.
         cameras: see ``Cameras``.
         up: (3,) unit, world space.
     """
 
-    surface: Surface
+    appearance: Appearance
     vertices: Array
     cameras: Cameras
     up: Array
@@ -152,76 +154,89 @@ class _Scene:
     def samples(self, images: IntArray) -> _Samples:
         """What the samples of ``images`` (I,) see."""
         view, frame = np.divmod(images, len(self.vertices))
-        size, triangles = self.cameras.size, self.surface.triangles
+        size, triangles = self.cameras.size, self.appearance.triangles
         # camera space, sheared so that the image ends at x = ±z and y = ±z
         to_view = np.array([[2 / size, 0, -1], [0, 2 / size, -1], [0, 0, 1]]) @ self.cameras.matrices
-        points = self.vertices[frame] @ np.swapaxes(to_view[view, :, :3], 1, 2) + to_view[view, None, :, 3]
-        points = points.astype(np.float32)
-        areas = self._signed_areas(points)
-        seen = np.zeros((len(images), size, size, 3), np.float32)
-        depth = np.empty((len(images), size, size), np.float32)
+        exact = self.vertices[frame] @ np.swapaxes(to_view[view, :, :3], 1, 2) + to_view[view, None, :, 3]
+        points: Floats = exact.astype(np.float32)
+        areas = self._areas(points)
+        places, pairs, weights, depths = [], [], [], []
         for image in range(len(images)):
             kept = np.flatnonzero(areas[image])
-            rasterise(points[image][triangles[kept]], kept, seen[image], depth[image])
+            index, seen, depth = rasterise(points[image][triangles[kept]], size)
+            hit = np.flatnonzero(index >= 0)
+            places.append(hit + image * size * size)
+            pairs.append(kept[index.reshape(-1)[hit]] + image * len(triangles))
+            weights.append(seen.reshape(-1, 3)[hit])
+            depths.append(depth.reshape(-1)[hit])
+        light = self._light(view, frame, areas, np.concatenate(pairs), np.concatenate(weights))
+        return _Samples(np.concatenate(places), light, np.concatenate(depths))
 
-        seen = seen.reshape(-1, 3)
-        places = np.flatnonzero(seen[:, 2])
-        seen = seen[places]
-        pairs = np.rint(seen[:, 2] * MAX_TRIANGLES).astype(np.int64) - 1 + places // (size * size) * len(triangles)
-        # first work for each triangle that is seen at all, then for each sample
+    def _light(self, view: IntArray, frame: IntArray, areas: Floats, pairs: IntArray, weights: Floats) -> Floats:
+        """Linear colour (S, 3) of samples: what each triangle needs once is worked out before what each sample needs.
+
+        Args:
+            view: (I,) of the images.
+            frame: (I,) of the images.
+            areas: (I, T) of the triangles in the images, samples.
+            pairs: (S,) image and triangle that a sample sees, index into ``areas`` as a flat array.
+            weights: (S, 2 or more) barycentric weights of the second and third corner.
+        """
         used = np.zeros(areas.size, bool)
         used[pairs] = True
         chosen = np.flatnonzero(used)
         rank = np.empty(areas.size, np.int32)
         rank[chosen] = np.arange(len(chosen), dtype=np.int32)
-        image, triangle = np.divmod(chosen, max(1, len(triangles)))
-        radiance = self._radiance(view[image], frame[image], triangle)
-        corners = np.concatenate([radiance, self.surface.texcoords[triangle]], axis=-1)
-        level = self._levels(triangle, np.abs(areas.reshape(-1)[chosen]))
+        images, triangle = np.divmod(chosen, max(1, areas.shape[1]))
+        radiance = self._radiance(view[images], frame[images], triangle)
+        corners = np.concatenate([radiance, self.appearance.texcoords[triangle]], axis=-1)
+        level = self._levels(triangle, areas.reshape(-1)[chosen])
 
-        of_sample = rank[pairs]
-        values = np.take(corners[:, 0], of_sample, axis=0)
-        values += seen[:, :1] * np.take(corners[:, 1] - corners[:, 0], of_sample, axis=0)
-        values += seen[:, 1:2] * np.take(corners[:, 2] - corners[:, 0], of_sample, axis=0)
-        texels = self._texels(level[of_sample], values[:, 3:])
-        return _Samples(places, values[:, :3] * texels, depth.reshape(-1)[places])
+        which = rank[pairs]
+        values = np.take(corners[:, 0], which, axis=0)
+        values += weights[:, :1] * np.take(corners[:, 1] - corners[:, 0], which, axis=0)
+        values += weights[:, 1:2] * np.take(corners[:, 2] - corners[:, 0], which, axis=0)
+        light: Floats = values[:, :3] * self._texels(level[which], values[:, 3:])
+        return light
 
-    def _signed_areas(self, points: Floats) -> Floats:
-        """(I, T) areas in samples, positive where the front is seen; 0 for triangles that are not to be drawn."""
-        half = self.cameras.size / 2
-        depth = np.maximum(points[..., 2], 1e-20)
-        x, y = (np.take(points[..., axis] / depth * half, self.surface.triangles.T, axis=1) for axis in (0, 1))
+    def _areas(self, points: Floats) -> Floats:
+        """(I, T) of the triangles that are to be drawn, in samples; 0 for the others: backs, and what is behind."""
+        half = np.float32(self.cameras.size / 2)
+        depth: Floats = np.maximum(points[..., 2], TINY)
+        x, y = (np.take(points[..., axis] / depth * half, self.appearance.triangles.T, axis=1) for axis in (0, 1))
         area = (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0]) - (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0])
-        area[(area < 0) & ~self.surface.double_sided] = 0
+        area[(area < 0) & ~self.appearance.double_sided] = 0
         behind = points[..., 2] <= 0
         if behind.any():
-            area[behind[:, self.surface.triangles].any(axis=-1)] = 0
-        return area / 2
+            area[behind[:, self.appearance.triangles].any(axis=-1)] = 0
+        areas: Floats = np.abs(area) / np.float32(2)
+        return areas
 
     def _radiance(self, view: IntArray, frame: IntArray, triangle: IntArray) -> Floats:
         """Linear colour (K, 3, 3) of the corners of triangles under the lights."""
         centers = self.cameras.centers
-        arms = self.vertices[frame[:, None], self.surface.triangles[triangle]] - centers[view][:, None]
-        arms = arms.astype(np.float32)
+        corners = self.vertices[frame[:, None], self.appearance.triangles[triangle]]
+        arms: Floats = (corners - centers[view][:, None]).astype(np.float32)
         first, second, normal = frames(arms)
         dual = np.stack([cross(second, normal), cross(normal, first), cross(first, second)], axis=-2)
-        normals = self.surface.normals[triangle] @ dual
-        backs = np.einsum("ki,ki->k", normal, arms[:, 0]) > 0
-        normals *= np.where(backs, -1, 1)[:, None, None] / _length(normals)
-        facing = -np.einsum("kci,kci->kc", normals, arms) / _length(arms)[..., 0]
+        normals = _unit(self.appearance.normals[triangle] @ dual)
+        seen_from_behind = np.sum(normal * arms[:, 0], axis=-1) > 0
+        normals[seen_from_behind] *= -1
+        facing = -np.sum(normals * _unit(arms), axis=-1)
         upward = normals @ self.up.astype(np.float32)
         light = HEADLIGHT * np.maximum(facing, 0) + (SKY + GROUND) / 2 + (SKY - GROUND) / 2 * upward
-        return self.surface.tints[triangle] * light[..., None]
+        radiance: Floats = self.appearance.tints[triangle] * light[..., None].astype(np.float32)
+        return radiance
 
     def _levels(self, triangle: IntArray, areas: Floats) -> IntArray:
         """(K,) index into the surface's mip levels: about one texel a sample."""
-        texels = self.surface.texture_areas[triangle] / np.maximum(areas, 1e-6)
+        texels = self.appearance.texture_areas[triangle] / np.maximum(areas, 1e-6)
         level = np.rint(np.log2(np.maximum(texels, 1.0)) / 2).astype(np.int64)
-        return self.surface.first_level[triangle] + np.minimum(level, self.surface.level_count[triangle] - 1)
+        return self.appearance.first_level[triangle] + np.minimum(level, self.appearance.level_count[triangle] - 1)
 
     def _texels(self, level: IntArray, texcoords: Floats) -> Floats:
         """(S, 3) linear colour of the texel under each sample; textures repeat."""
-        first, width, height = self.surface.levels[level].T
+        first, width, height = self.appearance.levels[level].T
         column = (texcoords[:, 0] - np.floor(texcoords[:, 0])) * width
         row = (texcoords[:, 1] - np.floor(texcoords[:, 1])) * height
         index = (
@@ -229,7 +244,7 @@ class _Scene:
             + np.minimum(row.astype(np.int64), height - 1) * width
             + np.minimum(column.astype(np.int64), width - 1)
         )
-        return decode_srgb(self.surface.texels[index])
+        return decode_srgb(self.appearance.texels[index])
 
 
 def _resolve(samples: _Samples, images: int, size: int, supersample: int) -> tuple[Bytes, Floats, Floats]:
@@ -243,15 +258,18 @@ def _resolve(samples: _Samples, images: int, size: int, supersample: int) -> tup
     for row in range(supersample):
         for column in range(supersample):
             total += grid[:, :, row, :, column]
-    hit, mask = total[..., 3], total[..., 3] / supersample**2
+    share = np.float32(1 / supersample**2)
+    mask: Floats = total[..., 3] * share
     background = decode_srgb(np.array(BACKGROUND, np.uint8))
-    rgb = encode_srgb(total[..., :3] / supersample**2 + (1 - mask)[..., None] * background)
-    depth = np.where(hit > 0, total[..., 4] / np.maximum(hit, 1), np.float32(np.inf))
+    rgb = encode_srgb(total[..., :3] * share + (1 - mask)[..., None] * background)
+    depth: Floats = np.where(mask > 0, total[..., 4] / np.maximum(total[..., 3], 1), np.float32(np.inf))
     return rgb, mask, depth
 
 
-def _length(vectors: Floats) -> Floats:
-    return np.sqrt(np.maximum(np.sum(vectors * vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny))
+def _unit(vectors: Floats) -> Floats:
+    squares = np.sum(vectors * vectors, axis=-1, keepdims=True)
+    unit: Floats = vectors / np.sqrt(np.maximum(squares, TINY))
+    return unit
 
 
 def _chunks(total: int, length: int) -> Iterator[IntArray]:

@@ -1,4 +1,4 @@
-"""What all pictures of a mesh share: its triangles with their colours, textures and normals, laid out for the renderer."""
+"""What all pictures of a mesh share: its triangles with colours, textures and normals, laid out for the renderer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax.assets.mesh import Mesh
-from animax.errors import OptionError
 from animax.views.colour import decode_srgb, encode_srgb
-from animax.views.raster import MAX_TRIANGLES
 
 Floats = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -23,7 +21,7 @@ INVISIBLE_ALPHA = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class Appearance:
     """T triangles that can be seen.
 
     Attributes:
@@ -53,19 +51,15 @@ class Surface:
     texels: Bytes
 
 
-_known: WeakKeyDictionary[Mesh, Surface] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Mesh, Appearance] = WeakKeyDictionary()
 
 
-def surface_of(mesh: Mesh) -> Surface:
-    """The surface of a mesh, made once as long as the mesh lives.
-
-    Raises:
-        OptionError: the mesh has too many triangles.
-    """
-    surface = _known.get(mesh)
-    if surface is None:
-        surface = _known[mesh] = _prepare(mesh)
-    return surface
+def appearance_of(mesh: Mesh) -> Appearance:
+    """The appearance of a mesh, made once as long as the mesh lives."""
+    appearance = _known.get(mesh)
+    if appearance is None:
+        appearance = _known[mesh] = _prepare(mesh)
+    return appearance
 
 
 def frames(corners: Floats) -> tuple[Floats, Floats, Floats]:
@@ -88,9 +82,7 @@ def cross(a: Floats, b: Floats) -> Floats:
     return out
 
 
-def _prepare(mesh: Mesh) -> Surface:
-    if len(mesh.triangles) >= MAX_TRIANGLES:
-        raise OptionError("mesh", f"{len(mesh.triangles)} triangles", f"fewer than {MAX_TRIANGLES}")
+def _prepare(mesh: Mesh) -> Appearance:
     shown = np.array([material.base_color[3] >= INVISIBLE_ALPHA for material in mesh.materials])[
         mesh.triangle_materials
     ]
@@ -101,7 +93,7 @@ def _prepare(mesh: Mesh) -> Surface:
     edges = texcoords[:, 1:] - texcoords[:, :1]
     area = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) / 2
     factors = np.stack([material.base_color[:3] for material in mesh.materials])
-    return Surface(
+    return Appearance(
         triangles=triangles,
         double_sided=np.array([material.double_sided for material in mesh.materials])[materials],
         texcoords=texcoords.astype(np.float32),
