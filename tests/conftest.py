@@ -1,0 +1,59 @@
+"""What tests of several areas share: real files beside the checkout, and tools that only some machines have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+
+def lacking(reason: str) -> NoReturn:
+    """End a test whose tool is not installed: CI installs all of them, so there it is a failure."""
+    if IN_CI:
+        pytest.fail(f"{reason}; CI must have it", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def real_rigs() -> Path:
+    """The folder of real rigs (``manifest.json``, ``rigs/``) beside the checkout; skips where there is none."""
+    if not (REAL_DATA / "manifest.json").is_file():
+        pytest.skip("no folder of real rigs beside the checkout (../shared/data)")
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Path of a program, given its name and how to get it; without it the test fails in CI and skips elsewhere."""
+
+    def find(name: str, source: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            lacking(f"{name} is not installed ({source})")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def blender_python() -> Path:
+    """The Python that has Blender as a module; without it the test fails in CI and skips elsewhere."""
+    folder = REPOSITORY / ".venv-blender"
+    python = folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"
+    if not python.is_file():
+        lacking("Blender's Python module is not installed (python run.py interop)")
+    return python

@@ -1,0 +1,51 @@
+# Runs in Godot 3: load the imported scene, play an animation, write every skeleton's bone origins as JSON.
+# Arguments after "--": animation, comma-separated seconds, file to write.
+extends SceneTree
+
+func _init():
+	var arguments = OS.get_cmdline_args()
+	var at = arguments.size() - 3
+	var scene = load("res://rig.glb").instance()
+	get_root().add_child(scene)
+	var players = []
+	var skeletons = []
+	_collect(scene, players, skeletons)
+	var out = {"animations": [], "bones": [], "joints": []}
+	for player in players:
+		out["animations"] += Array(player.get_animation_list())
+	for skeleton in skeletons:
+		for bone in range(skeleton.get_bone_count()):
+			out["bones"].append(skeleton.get_bone_name(bone))
+	for second in arguments[at + 1].split(","):
+		for player in players:
+			if player.has_animation(arguments[at]):
+				player.current_animation = arguments[at]
+				player.seek(float(second), true)
+		var frame = []
+		for skeleton in skeletons:
+			var place = _world(skeleton)
+			for bone in range(skeleton.get_bone_count()):
+				var origin = (place * skeleton.get_bone_global_pose(bone)).origin
+				frame.append([origin.x, origin.y, origin.z])
+		out["joints"].append(frame)
+	var file = File.new()
+	file.open(arguments[at + 2], File.WRITE)
+	file.store_string(to_json(out))
+	file.close()
+	quit()
+
+func _collect(node, players, skeletons):
+	if node is AnimationPlayer:
+		players.append(node)
+	if node is Skeleton:
+		skeletons.append(node)
+	for child in node.get_children():
+		_collect(child, players, skeletons)
+
+# Not global_transform: the tree is not entered before the first frame, so it is not up to date.
+func _world(node):
+	var place = Transform()
+	while node is Spatial:
+		place = node.transform * place
+		node = node.get_parent()
+	return place
