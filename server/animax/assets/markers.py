@@ -25,6 +25,10 @@ OFF_AXIS_LENGTH = 0.12
 """Distance of an off-axis marker from its joint, in rest diagonals: 0.5 % of noise on it turns into 2.4° of twist."""
 TAIL_LENGTH = 0.06
 """Least distance of a virtual tail from its joint, in rest diagonals."""
+MIRROR_GAP = 0.02
+"""Distance from its mirrored place, in rest diagonals, up to which a joint is another one's partner."""
+SPREAD_LOSS = 0.4
+"""What is lost of a chain's shape by leaving out a link whose bend its neighbours take over."""
 FLATNESS = 0.15
 """Least ratio of second to first singular value for points to show a rotation whole."""
 
@@ -80,7 +84,9 @@ def choose_markers(rig: Rig, channels: int = 64) -> MarkerSet:
     if not len(deforming):
         raise RigError(f"rig {rig.name!r} has no joint that moves any vertex; accepted: at least one")
     drivers = list(deforming)
-    radii = _vertex_radii(rig)
+    partners = _mirror_partners(rig)
+    masses = _masses(rig)
+    masses = (masses + masses[partners]) / 2
     while True:
         parents = _driver_parents(rig, drivers)
         joints, offsets, kinds = _markers(rig, drivers, parents)
@@ -88,8 +94,9 @@ def choose_markers(rig: Rig, channels: int = 64) -> MarkerSet:
         body, off_axis = split_channels(channels)
         if heads <= body and len(joints) - heads <= off_axis:
             break
-        # an off-axis marker beyond the last free channel is given up only when its joint is
-        drivers.pop(int(np.argmin(_importance(rig, drivers, parents, radii))))
+        # an off-axis marker beyond the last free channel is given up only when its joint is; pairs go together
+        least = drivers[int(np.argmin(_importance(rig, drivers, parents, masses)))]
+        drivers = [joint for joint in drivers if joint not in (least, partners[least])]
     heads_at = rig.skeleton.rest_globals[joints]
     shown = np.einsum("mij,mj->mi", heads_at[:, :3, :3], offsets) + heads_at[:, :3, 3]
     anchors_at = np.where((kinds == MarkerKind.OFF_AXIS)[:, None], heads_at[:, :3, 3], shown)
@@ -123,7 +130,10 @@ def canonical_channels(rig: Rig, positions: Array, kinds: IntArray, channels: in
     local = (positions - (low + high) / 2) @ axes.T / half
     body, off_axis = split_channels(channels)
     out = np.empty(len(positions), np.int64)
-    for group, first, count in ((kinds != MarkerKind.OFF_AXIS, 0, body), (kinds == MarkerKind.OFF_AXIS, body, off_axis)):
+    for group, first, count in (
+        (kinds != MarkerKind.OFF_AXIS, 0, body),
+        (kinds == MarkerKind.OFF_AXIS, body, off_axis),
+    ):
         members = np.flatnonzero(group)
         cost = np.sum((local[members, None] - anchors(count)[None]) ** 2, axis=-1)
         rows, columns = linear_sum_assignment(cost)
@@ -166,17 +176,41 @@ def mirror_channels(channels: int) -> IntArray:
     return np.array(out)
 
 
-def _vertex_radii(rig: Rig) -> Array:
-    """(J,) root mean square distance of a joint's vertices from its head, weighted."""
+def _mirror_partners(rig: Rig) -> IntArray:
+    """(J,) the joint that stands where a deforming joint would in a mirror along the rig's middle; itself where none."""
+    skeleton = rig.skeleton
+    heads = skeleton.rest_globals[:, :3, 3]
+    low, high = rig.rest_box
+    across = np.cross(rig.stance.up, rig.stance.forward)
+    side = (heads - (low + high) / 2) @ across
+    depth = np.zeros(len(skeleton), np.int64)
+    for joint, parent in enumerate(skeleton.parents):
+        depth[joint] = depth[parent] + 1 if parent >= 0 else 0
+    partners = np.arange(len(skeleton))
+    joints = rig.deforming
+    mirrored = heads[joints] - 2 * side[joints, None] * across
+    gap = np.linalg.norm(mirrored[:, None] - heads[joints][None], axis=-1) / rig.size
+    gap = np.where(depth[joints][:, None] == depth[joints][None], gap, np.inf)
+    nearest = np.argmin(gap, axis=1)
+    for i, j in enumerate(nearest):
+        if nearest[j] == i and gap[i, j] < MIRROR_GAP and abs(side[joints[i]]) > MIRROR_GAP * rig.size:
+            partners[joints[i]] = joints[j]
+    return partners
+
+
+def _masses(rig: Rig) -> Array:
+    """(J, 2) every joint's share of body and skeleton, half each, and that share times its mean squared distance."""
     heads = rig.skeleton.rest_globals[:, :3, 3]
     vertices = rig.rest_vertices
-    total, squares = np.zeros(len(heads)), np.zeros(len(heads))
+    weight, squares = np.zeros(len(heads)), np.zeros(len(heads))
     for slot in range(rig.mesh.bindings.shape[1]):
         joint = rig.mesh.binding_joints[rig.mesh.bindings[:, slot]]
-        weight = rig.mesh.weights[:, slot]
-        np.add.at(total, joint, weight)
-        np.add.at(squares, joint, weight * np.sum((vertices - heads[joint]) ** 2, axis=-1))
-    return np.sqrt(squares / np.maximum(total, 1e-12))
+        np.add.at(weight, joint, rig.mesh.weights[:, slot])
+        np.add.at(squares, joint, rig.mesh.weights[:, slot] * np.sum((vertices - heads[joint]) ** 2, axis=-1))
+    total = max(float(weight.sum()), 1e-12)
+    joints = np.zeros(len(heads))
+    joints[rig.deforming] = 1.0 / len(rig.deforming)
+    return np.stack([(weight / total + joints) / 2, squares / total / 2], axis=-1)
 
 
 def _driver_parents(rig: Rig, drivers: list[int]) -> IntArray:
@@ -190,19 +224,34 @@ def _driver_parents(rig: Rig, drivers: list[int]) -> IntArray:
     return out
 
 
-def _importance(rig: Rig, drivers: list[int], parents: IntArray, radii: Array) -> Array:
-    """(D,) how much is lost when a driver is given up: for a leaf the length and thickness of what would hang stiff, for
-    an inner joint the distance to its nearest neighbour; for a branching one, infinity."""
-    heads = rig.skeleton.rest_globals[drivers, :3, 3]
-    to_parent = np.where(parents >= 0, np.linalg.norm(heads - heads[parents], axis=-1), np.inf)
+def _importance(rig: Rig, drivers: list[int], parents: IntArray, masses: Array) -> Array:
+    """(D,) how far the body would be off if a driver were given up, every joint turning by about the same angle.
+
+    The joint's own part, with all that hangs stiff on it, keeps its parent's orientation: the loss is its moment about
+    the head. Below it the next drivers still turn, but about heads that no longer move with the joint: the loss is the
+    arm to each such head times the mass of all below it. In an unbranched chain the solver spreads the bend over the joints
+    left out, which leaves ``SPREAD_LOSS`` of that.
+    """
+    heads = rig.skeleton.rest_globals[:, :3, 3]
+    index = {joint: i for i, joint in enumerate(drivers)}
+    carrier = np.full(len(heads), -1)
+    for joint, parent in enumerate(rig.skeleton.parents):
+        carrier[joint] = index.get(joint, carrier[parent] if parent >= 0 else -1)
+    at = heads[drivers]
+    moments, below = np.zeros(len(drivers)), np.zeros(len(drivers))
+    held = carrier >= 0
+    away = np.sum((heads[held] - at[carrier[held]]) ** 2, axis=-1)
+    np.add.at(moments, carrier[held], masses[held, 1] + masses[held, 0] * away)
+    np.add.at(below, carrier[held], masses[held, 0])
     child_count = np.bincount(parents[parents >= 0], minlength=len(drivers))
-    to_child = np.full(len(drivers), np.inf)
-    for i, parent in enumerate(parents):
+    for i in range(len(drivers) - 1, -1, -1):
+        parent = parents[i]
         if parent >= 0:
-            to_child[parent] = min(to_child[parent], to_parent[i])
-    leaf = np.minimum(to_parent, rig.size) + radii[drivers]
-    inner = np.where(parents >= 0, np.minimum(to_parent, to_child), rig.size)
-    return np.where(child_count == 0, leaf, np.where(child_count == 1, inner, 2 * rig.size + inner))
+            below[parent] += below[i]
+            chain = child_count[parent] == 1 and parents[parent] >= 0 and child_count[parents[parent]] == 1
+            arm = np.sum((at[i] - at[parent]) ** 2) * below[i]
+            moments[parent] += arm * (SPREAD_LOSS**2 if chain else 1.0)
+    return np.where(parents >= 0, moments, np.inf if np.any(parents >= 0) else moments)
 
 
 def _markers(rig: Rig, drivers: list[int], parents: IntArray) -> tuple[IntArray, Array, IntArray]:

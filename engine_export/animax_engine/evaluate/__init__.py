@@ -1,0 +1,1 @@
+"""How good the chain and the network are, measured on real rigs and clips."""
