@@ -33,6 +33,12 @@ SPEED_SPREAD = np.deg2rad(320.0)
 """Standard deviation of a joint's turning speed, radians a second."""
 SIGMA_FLOOR = 5e-4
 """Least standard deviation of a marker, in extents of the markers: what the skeleton cannot follow in any case."""
+STRETCH_SPREAD = 0.1
+"""Standard deviation of how far a stretching joint leaves its place, in extents of the markers."""
+STRETCH_LEAST = 0.015
+"""Root mean square change of distance above which a joint stretches, in extents of the markers ..."""
+STRETCH_SIGMAS = 4.0
+"""... and in standard errors of that distance."""
 ROBUST = 4.0
 """Standard deviations at which a marker's error begins to count linearly."""
 ROBUST_FLOOR = 0.01
@@ -47,6 +53,7 @@ def solve_rotations(
     *,
     iterations: int = 12,
     spread: bool = True,
+    stretch: bool = True,
 ) -> Pose:
     """The pose (F frames) whose markers stand at ``points``.
 
@@ -58,12 +65,15 @@ def solve_rotations(
         iterations: upper bound of damped Gauss-Newton steps.
         spread: joints left out between two drivers of an unbranched chain take an equal share of the lower driver's turn
             instead of staying at rest, so that a snake bends smoothly.
+        stretch: drivers whose distance from their parent visibly changes (sliding parts, cartoon limbs) may move; else
+            all bone lengths are those of the rest pose, roots excepted.
 
     Raises:
         GenerationError: the points do not belong to the markers, or hold no confidence at all.
     """
     _check(points, markers)
-    tree = _tree(skeleton, markers, spread=spread)
+    movers = _stretched(skeleton, markers, points) if stretch else ()
+    tree = _tree(skeleton, markers, spread=spread, stretched=movers)
     extent = _extent(tree)
     sigma = np.maximum(points.sigma, SIGMA_FLOOR * extent)
     information = points.confidence / sigma**2
@@ -73,6 +83,7 @@ def solve_rotations(
     speed_weight = (fps / SPEED_SPREAD) ** 2
     # a place may change by half an extent a second; far weaker than one marker
     place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
+    stay_weight = np.where(tree.parents[tree.movers] < 0, 0.0, 1.0 / (STRETCH_SPREAD * extent) ** 2)
     scale = np.maximum(ROBUST * sigma, ROBUST_FLOOR * extent)
     damping, cost = 1e-4, np.inf
     accepted = (turns, places)
@@ -90,6 +101,7 @@ def solve_rotations(
             + rest_weight * np.sum(bend**2)
             + speed_weight * np.sum(change**2)
             + place_weight * np.sum(drift**2)
+            + np.sum(stay_weight[:, None] * places**2)
         )
         if new_cost < cost:
             improvement = 1 - new_cost / cost if np.isfinite(cost) else 1.0
@@ -99,8 +111,10 @@ def solve_rotations(
             size = 3 * tree.drivers
             diagonal = np.arange(hessian.shape[-1])
             hessian[:, diagonal[:size], diagonal[:size]] += rest_weight
+            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3)
             gradient[:, :size] += rest_weight * bend.reshape(len(bend), -1)
-            coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.roots), place_weight)])
+            gradient[:, size:] += (stay_weight[:, None] * places).reshape(len(places), -1)
+            coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
             flow = np.concatenate([change.reshape(len(change), -1), drift.reshape(len(drift), -1)], axis=-1) * coupling
             gradient[1:] += flow
             gradient[:-1] -= flow
@@ -152,7 +166,7 @@ def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
                 before = np.einsum("fij,j->fi", above, rest.sum(axis=0))
                 delta[:, joint] = rotations.to_matrix(rotations.shortest_arc(before, seen.sum(axis=1))) @ above
         turns[:, joint] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
-    places = np.stack([points.points[:, heads[tree.owners[root]]] for root in tree.roots], axis=1)
+    places = np.stack([points.points[:, heads[tree.owners[root]]] for root in tree.movers], axis=1)
     return _pose(skeleton, tree, turns, places)
 
 
@@ -165,8 +179,9 @@ class _Tree:
         parents: (N,) index into ``joints``, -1 for a root.
         owners: (N,) index of the driver whose turn the joint takes.
         shares: (N,) the part of it that it takes.
-        arms: (N, 3) rest head relative to the parent's rest head; of a root, its rest head.
-        roots: indices into ``joints``.
+        heads: (N, 3) rest heads.
+        arms: (N, 3) rest head relative to the parent's rest head; zero for a root.
+        movers: (T,) indices into ``joints`` of those that translate: roots, and drivers that stretch.
         carriers: (M,) index into ``joints`` of each marker's joint.
         offsets: (M, 3) rest position relative to that joint's rest head, world axes.
         above: (N, N) [j, k]: j is k or an ancestor of k.
@@ -178,8 +193,9 @@ class _Tree:
     parents: IntArray
     owners: IntArray
     shares: Array
+    heads: Array
     arms: Array
-    roots: IntArray
+    movers: IntArray
     carriers: IntArray
     offsets: Array
     above: NDArray[np.bool_]
@@ -187,7 +203,7 @@ class _Tree:
     drivers: int
 
 
-def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool) -> _Tree:
+def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool, stretched: tuple[int, ...] = ()) -> _Tree:
     heads = skeleton.rest_globals[:, :3, 3]
     child_count = np.bincount(markers.driver_parents[markers.driver_parents >= 0], minlength=len(markers.drivers))
     owners: dict[int, tuple[int, float]] = {}
@@ -214,15 +230,17 @@ def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool) -> _Tree:
             parents[i] = index[parent]
             above_of[:, i] |= above_of[:, index[parent]]
             depth[i] = depth[index[parent]] + 1
-    arms = heads[joints] - np.where((parents >= 0)[:, None], heads[joints[parents]], 0.0)
+    arms = np.where((parents >= 0)[:, None], heads[joints] - heads[joints[parents]], 0.0)
+    moving = {index[int(markers.drivers[driver])] for driver in stretched} | set(np.flatnonzero(parents < 0).tolist())
     rest_markers = markers.positions(skeleton.rest_globals)
     return _Tree(
         joints=joints,
         parents=parents,
         owners=np.array([owners[int(j)][0] for j in joints]),
         shares=np.array([owners[int(j)][1] for j in joints]),
+        heads=heads[joints],
         arms=arms,
-        roots=np.flatnonzero(parents < 0),
+        movers=np.array(sorted(moving)),
         carriers=np.array([index[int(j)] for j in markers.joints]),
         offsets=rest_markers - heads[markers.joints],
         above=above_of,
@@ -238,27 +256,55 @@ def _check(points: Points, markers: MarkerSet) -> None:
         raise GenerationError("no marker has a finite position and any confidence; accepted: at least one")
 
 
+def _stretched(skeleton: Skeleton, markers: MarkerSet, points: Points) -> tuple[int, ...]:
+    """Drivers (indices into ``markers.drivers``) whose head leaves its place in the parent's space.
+
+    Told without knowing any rotation: the distances of a head from its parent's markers are constant if it stays.
+    Drivers with other joints between them and their parent are not looked at, since these may bend.
+    """
+    rest = markers.positions(skeleton.rest_globals)
+    extent = max(float(np.linalg.norm(np.ptp(rest, axis=0))), 1e-9)
+    heads = {int(markers.joints[m]): int(m) for m in np.flatnonzero(markers.kinds == MarkerKind.HEAD)}
+    weight = points.confidence / np.maximum(points.sigma, SIGMA_FLOOR * extent) ** 2
+    out = []
+    for driver, joint in enumerate(markers.drivers):
+        above = markers.driver_parents[driver]
+        if above < 0 or int(joint) not in heads or skeleton.parents[joint] != markers.drivers[above]:
+            continue
+        head = heads[int(joint)]
+        for other in np.flatnonzero(markers.joints == markers.drivers[above]):
+            distance = np.linalg.norm(points.points[:, head] - points.points[:, other], axis=-1)
+            change = distance - np.linalg.norm(rest[head] - rest[other])
+            trust = np.minimum(weight[:, head], weight[:, other])
+            rms = np.sqrt(np.sum(trust * change**2) / max(float(trust.sum()), 1e-30))
+            noise = np.sqrt(np.median(points.sigma[:, head]) ** 2 + np.median(points.sigma[:, other]) ** 2)
+            if rms > max(STRETCH_SIGMAS * noise, STRETCH_LEAST * extent):
+                out.append(driver)
+                break
+    return tuple(out)
+
+
 def _extent(tree: _Tree) -> float:
     """Diagonal of the markers' rest box, world units."""
-    heads = np.zeros((len(tree.joints), 3))
-    for joint, parent in enumerate(tree.parents):
-        heads[joint] = tree.arms[joint] + (heads[parent] if parent >= 0 else 0.0)
-    at = heads[tree.carriers] + tree.offsets
+    at = tree.heads[tree.carriers] + tree.offsets
     return max(float(np.linalg.norm(np.ptp(at, axis=0))), 1e-9)
 
 
 def _forward(tree: _Tree, turns: Array, places: Array) -> tuple[Array, Array]:
-    """Δ (F, N, 3, 3) and heads (F, N, 3) for turns (F, D, 4) and root places (F, R, 3)."""
+    """Δ (F, N, 3, 3) and heads (F, N, 3) for turns (F, D, 4) and places (F, T, 3).
+
+    A root's place is that of its head; that of another mover is added to its arm, in rest axes.
+    """
     own = turns[:, tree.owners]
     if np.any(tree.shares < 1):
         part = rotations.to_rotation_vector(own) * tree.shares[:, None]
         own = rotations.from_rotation_vector(part)
     delta = rotations.to_matrix(own)
-    heads = np.empty((*delta.shape[:2], 3))
-    heads[:, tree.roots] = places
+    heads = np.broadcast_to(tree.arms, (*delta.shape[:2], 3)).copy()
+    heads[:, tree.movers] += places
     for level in tree.levels:
         parent = tree.parents[level]
-        heads[:, level] = heads[:, parent] + np.einsum("fnij,nj->fni", delta[:, parent], tree.arms[level])
+        heads[:, level] = heads[:, parent] + np.einsum("fnij,fnj->fni", delta[:, parent], heads[:, level])
         delta[:, level] = delta[:, parent] @ delta[:, level]
     return delta, heads
 
@@ -268,17 +314,22 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
     frames = len(targets)
     delta = np.broadcast_to(np.eye(3), (frames, len(tree.joints), 3, 3)).copy()
     turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
-    places = np.zeros((frames, len(tree.roots), 3))
+    heads = np.zeros((frames, len(tree.joints), 3))
+    places = np.zeros((frames, len(tree.movers), 3))
+    slot = {int(joint): i for i, joint in enumerate(tree.movers)}
     on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * _extent(tree)
     prior = 1.0 / REST_SPREAD**2
     for joint in range(len(tree.joints)):
         parent = tree.parents[joint]
         above = delta[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (frames, 3, 3))
         delta[:, joint] = above
+        base = heads[:, parent] if parent >= 0 else 0.0
+        heads[:, joint] = base + np.einsum("fij,j->fi", above, tree.arms[joint])
         if tree.shares[joint] < 1 and not np.any(tree.carriers == joint):
             continue  # a joint between drivers: the descent bends it
         own = np.flatnonzero(tree.carriers == joint)
         below = [m for m in np.flatnonzero(on_head) if _next_driver(tree, tree.carriers[m]) == joint]
+        below = [m for m in below if int(tree.carriers[m]) not in slot]
         rest = np.concatenate([tree.offsets[own], *(_arm_from(tree, tree.carriers[m], joint)[None] for m in below)])
         which = np.concatenate([own, np.array(below, np.int64)])
         weight = information[:, which]
@@ -288,9 +339,9 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
         seen = targets[:, which] - mean_seen[:, None]
         covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
         delta[:, joint] = _nearest_rotation(covariance + prior * above)
-        if parent < 0:
-            root = int(np.flatnonzero(tree.roots == joint)[0])
-            places[:, root] = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
+        if joint in slot:
+            heads[:, joint] = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
+            places[:, slot[joint]] = np.einsum("fji,fj->fi", above, heads[:, joint] - base) - tree.arms[joint]
         turns[:, tree.owners[joint]] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
     return turns, places
 
@@ -325,7 +376,7 @@ def _nearest_rotation(matrices: Array) -> Array:
 def _normal_equations(
     tree: _Tree, delta: Array, heads: Array, at: Array, errors: Array, weights: Array
 ) -> tuple[Array, Array]:
-    """JᵀWJ (F, U, U) and JᵀWr (F, U) of the marker errors for U = 3 D + 3 R unknowns.
+    """JᵀWJ (F, U, U) and JᵀWr (F, U) of the marker errors for U = 3 D + 3 T unknowns.
 
     A turn by ω (world axes) at joint j moves a marker at x below it by ω × (x - hⱼ). So the block of joints j and k, k at
     or below j, is Σ w [x - hⱼ]ₓᵀ [x - hₖ]ₓ over the markers below k, which depends on these markers through their
@@ -362,12 +413,19 @@ def _normal_equations(
     full[:, j, k] = block
     full[:, k, j] = np.swapaxes(block, -1, -2)
 
-    places = len(tree.roots)
-    lever = first - zeroth[..., None] * h  # Σ w (x - hₖ)
+    places = len(tree.movers)
+    lever = first - zeroth[..., None] * h  # Σ w (x - hₖ) over the markers below k
+    move_axes = np.broadcast_to(np.eye(3), (frames, places, 3, 3)).copy()
+    hung = tree.parents[tree.movers] >= 0
+    move_axes[:, hung] = delta[:, tree.parents[tree.movers[hung]]]
     cross = np.zeros((frames, places, joints, 3, 3))
-    for root, top in enumerate(tree.roots):
-        members = np.flatnonzero(tree.above[top])
-        cross[:, root, members] = -_skew(lever[:, members]) @ frame_axes[:, members]
+    for place, top in enumerate(tree.movers):
+        axes = np.swapaxes(move_axes[:, place], -1, -2)[:, None]
+        under = np.flatnonzero(tree.above[top])
+        cross[:, place, under] = -axes @ _skew(lever[:, under]) @ frame_axes[:, under]
+        over = np.flatnonzero(tree.above[:, top] & (np.arange(joints) != top))
+        arms = first[:, top, None] - zeroth[:, top, None, None] * h[:, over]
+        cross[:, place, over] = -axes @ _skew(arms) @ frame_axes[:, over]
     local_torque = np.einsum("fnji,fnj->fni", frame_axes, torque)
 
     if joints > tree.drivers:
@@ -387,10 +445,15 @@ def _normal_equations(
     coupling = np.swapaxes(cross, 2, 3).reshape(frames, 3 * places, size)
     hessian[:, size:, :size] = coupling
     hessian[:, :size, size:] = np.swapaxes(coupling, 1, 2)
-    for root, top in enumerate(tree.roots):
-        for axis in range(3):
-            hessian[:, size + 3 * root + axis, size + 3 * root + axis] = zeroth[:, top]
-    gradient = np.concatenate([local_torque.reshape(frames, -1), force[:, tree.roots].reshape(frames, -1)], axis=-1)
+    for i, upper in enumerate(tree.movers):
+        for k, lower in enumerate(tree.movers):
+            if tree.above[upper, lower]:
+                moved = np.swapaxes(move_axes[:, i], -1, -2) @ move_axes[:, k] * zeroth[:, lower, None, None]
+                rows, columns = slice(size + 3 * i, size + 3 * i + 3), slice(size + 3 * k, size + 3 * k + 3)
+                hessian[:, rows, columns] = moved
+                hessian[:, columns, rows] = np.swapaxes(moved, -1, -2)
+    pull = np.einsum("ftji,ftj->fti", move_axes, force[:, tree.movers])
+    gradient = np.concatenate([local_torque.reshape(frames, -1), pull.reshape(frames, -1)], axis=-1)
     return hessian, gradient
 
 
@@ -443,11 +506,10 @@ def _pose(skeleton: Skeleton, tree: _Tree, turns: Array, places: Array) -> Pose:
     pose = skeleton.posed(rotations=np.repeat(skeleton.rest.rotations[None], len(turns), axis=0))
     turned = rotations.multiply(rotations.from_matrix(local), skeleton.rest.rotations[tree.joints])
     pose.rotations[:, tree.joints] = rotations.normalise(turned)
-    for root, top in enumerate(tree.roots):
+    for place, top in enumerate(tree.movers):
         joint, parent = int(tree.joints[top]), int(parents[top])
-        if parent < 0:
-            pose.translations[:, joint] = places[:, root]
-        else:
-            above = skeleton.rest_globals[parent]
-            pose.translations[:, joint] = np.linalg.solve(above[:3, :3], (places[:, root] - above[:3, 3]).T).T
+        # the rest of the tree turns with the parent, so a head's rest place plus its offset is what the parent sees
+        at = places[:, place] + (tree.heads[top] if tree.parents[top] >= 0 else 0.0)
+        above = skeleton.rest_globals[parent] if parent >= 0 else np.eye(4)
+        pose.translations[:, joint] = np.linalg.solve(above[:3, :3], (at - above[:3, 3]).T).T
     return Pose(pose.translations, rotations.make_continuous(pose.rotations), pose.scales)
