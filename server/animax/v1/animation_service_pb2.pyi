@@ -414,8 +414,12 @@ class AnimateRequest(_message.Message):
     """Pin feet that touch the ground. Left out: true."""
     variants: _builtins.int
     """Clips to generate, with seeds seed, seed + 1, ...; 1 to Limits.max_variants; 0 counts as 1."""
-    facing: _rig_pb2.Facing.ValueType
-    """Which way the rig faces, when the estimate is wrong; must not lie along the rig's up axis."""
+    @_builtins.property
+    def facing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Which way the rig faces in its file, when the estimate (Rig.stance) is wrong: x, y, z, of any length, not along the
+        rig's up axis. Empty: the estimate.
+        """
+
     @_builtins.property
     def file_formats(self) -> _containers.RepeatedScalarFieldContainer[Global___FileFormat.ValueType]:
         """Files to send after the frames of each variant; each format at most once."""
@@ -434,7 +438,7 @@ class AnimateRequest(_message.Message):
         steps: _builtins.int | None = ...,
         foot_cleanup: _builtins.bool | None = ...,
         variants: _builtins.int = ...,
-        facing: _rig_pb2.Facing.ValueType = ...,
+        facing: _abc.Iterable[_builtins.float] | None = ...,
         file_formats: _abc.Iterable[Global___FileFormat.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015

@@ -58,6 +58,9 @@ class AnimationServiceStub:
     CANCELLED            CANCELLED             no     the client cancelled
     INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
 
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
+
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """
 
@@ -112,6 +115,9 @@ class AnimationServiceServicer:
     CANCELLED            CANCELLED             no     the client cancelled
     INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
 
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
+
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """
 
@@ -126,16 +132,16 @@ class AnimationServiceServicer:
         """Animates a rig. On success the stream is, in this order:
 
         header                   exactly one, at once, before any waiting
-        progress                 any number, the first at once, then at least one a second while queued or generating
-        for each variant, from 0:
+        progress                 any number; at least one a second while queued or generating
+        for each variant, from 0 (progress again while it is queued or generating, then):
         clip_start             exactly one
         frames                 the first with one frame, so that a preview starts early; then batches; frame numbers
         rise from 0 without a gap
         file_chunk             for each of file_formats, in the order asked
         summary                  exactly one, the last message
 
-        Progress of a later variant may come between any two messages of an earlier one. A stream without a summary failed or
-        was cut: what it brought so far must not be taken for a whole clip.
+        Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
+        failed or was cut: what it brought so far must not be taken for a whole clip.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,6 +200,9 @@ class AnimationService:
     DEADLINE_EXCEEDED    DEADLINE              no     the client's deadline, or Limits.max_request_seconds, has passed
     CANCELLED            CANCELLED             no     the client cancelled
     INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
+
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
 
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """

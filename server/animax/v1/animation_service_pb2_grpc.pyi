@@ -59,6 +59,9 @@ class AnimationServiceStub:
       CANCELLED            CANCELLED             no     the client cancelled
       INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
 
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
+
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """
 
@@ -72,16 +75,16 @@ class AnimationServiceStub:
     """Animates a rig. On success the stream is, in this order:
 
       header                   exactly one, at once, before any waiting
-      progress                 any number, the first at once, then at least one a second while queued or generating
-      for each variant, from 0:
+      progress                 any number; at least one a second while queued or generating
+      for each variant, from 0 (progress again while it is queued or generating, then):
         clip_start             exactly one
         frames                 the first with one frame, so that a preview starts early; then batches; frame numbers
                                rise from 0 without a gap
         file_chunk             for each of file_formats, in the order asked
       summary                  exactly one, the last message
 
-    Progress of a later variant may come between any two messages of an earlier one. A stream without a summary failed or
-    was cut: what it brought so far must not be taken for a whole clip.
+    Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
+    failed or was cut: what it brought so far must not be taken for a whole clip.
     """
 
 @_typing.type_check_only
@@ -118,6 +121,9 @@ class AnimationServiceAsyncStub(AnimationServiceStub):
       CANCELLED            CANCELLED             no     the client cancelled
       INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
 
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
+
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """
 
@@ -128,16 +134,16 @@ class AnimationServiceAsyncStub(AnimationServiceStub):
     """Animates a rig. On success the stream is, in this order:
 
       header                   exactly one, at once, before any waiting
-      progress                 any number, the first at once, then at least one a second while queued or generating
-      for each variant, from 0:
+      progress                 any number; at least one a second while queued or generating
+      for each variant, from 0 (progress again while it is queued or generating, then):
         clip_start             exactly one
         frames                 the first with one frame, so that a preview starts early; then batches; frame numbers
                                rise from 0 without a gap
         file_chunk             for each of file_formats, in the order asked
       summary                  exactly one, the last message
 
-    Progress of a later variant may come between any two messages of an earlier one. A stream without a summary failed or
-    was cut: what it brought so far must not be taken for a whole clip.
+    Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
+    failed or was cut: what it brought so far must not be taken for a whole clip.
     """
 
 class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -173,6 +179,9 @@ class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
       CANCELLED            CANCELLED             no     the client cancelled
       INTERNAL             INTERNAL              no     a defect of the server; the message holds a reference to its log
 
+    gRPC itself refuses, without details, a message over the server's receive limit (RESOURCE_EXHAUSTED) and a method that
+    does not exist (UNIMPLEMENTED).
+
     Cancelling. Cancel the RPC (or close the connection): the denoising loop stops before its next step.
     """
 
@@ -193,16 +202,16 @@ class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Animates a rig. On success the stream is, in this order:
 
           header                   exactly one, at once, before any waiting
-          progress                 any number, the first at once, then at least one a second while queued or generating
-          for each variant, from 0:
+          progress                 any number; at least one a second while queued or generating
+          for each variant, from 0 (progress again while it is queued or generating, then):
             clip_start             exactly one
             frames                 the first with one frame, so that a preview starts early; then batches; frame numbers
                                    rise from 0 without a gap
             file_chunk             for each of file_formats, in the order asked
           summary                  exactly one, the last message
 
-        Progress of a later variant may come between any two messages of an earlier one. A stream without a summary failed or
-        was cut: what it brought so far must not be taken for a whole clip.
+        Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
+        failed or was cut: what it brought so far must not be taken for a whole clip.
         """
 
 def add_AnimationServiceServicer_to_server(servicer: AnimationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

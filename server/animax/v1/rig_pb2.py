@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61nimax/v1/rig.proto\x12\tanimax.v1\"{\n\x06Stance\x12\x0f\n\x07\x66orward\x18\x01 \x03(\x02\x12\n\n\x02up\x18\x02 \x03(\x02\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\'\n\x06source\x18\x04 \x01(\x0e\x32\x17.animax.v1.StanceSource\x12\x17\n\x0fmetres_per_unit\x18\x05 \x01(\x01\"r\n\x08Skeleton\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0f\n\x07parents\x18\x02 \x03(\x11\x12\x19\n\x11rest_translations\x18\x03 \x03(\x02\x12\x16\n\x0erest_rotations\x18\x04 \x03(\x02\x12\x13\n\x0brest_scales\x18\x05 \x03(\x02*_\n\x0e\x41xisConvention\x12\x1f\n\x1b\x41XIS_CONVENTION_UNSPECIFIED\x10\x00\x12,\n(AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES\x10\x01*N\n\x0fQuaternionOrder\x12 \n\x1cQUATERNION_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15QUATERNION_ORDER_XYZW\x10\x01*\xaa\x01\n\x06\x46\x61\x63ing\x12\x16\n\x12\x46\x41\x43ING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41\x43ING_POSITIVE_X\x10\x01\x12\x15\n\x11\x46\x41\x43ING_NEGATIVE_X\x10\x02\x12\x15\n\x11\x46\x41\x43ING_POSITIVE_Y\x10\x03\x12\x15\n\x11\x46\x41\x43ING_NEGATIVE_Y\x10\x04\x12\x15\n\x11\x46\x41\x43ING_POSITIVE_Z\x10\x05\x12\x15\n\x11\x46\x41\x43ING_NEGATIVE_Z\x10\x06*\x81\x01\n\x0cStanceSource\x12\x1d\n\x19STANCE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16STANCE_SOURCE_OVERRIDE\x10\x01\x12\x1b\n\x17STANCE_SOURCE_ESTIMATED\x10\x02\x12\x19\n\x15STANCE_SOURCE_DEFAULT\x10\x03\x42\x0c\xaa\x02\tAnimax.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61nimax/v1/rig.proto\x12\tanimax.v1\"{\n\x06Stance\x12\x0f\n\x07\x66orward\x18\x01 \x03(\x02\x12\n\n\x02up\x18\x02 \x03(\x02\x12\x12\n\nconfidence\x18\x03 \x01(\x02\x12\'\n\x06source\x18\x04 \x01(\x0e\x32\x17.animax.v1.StanceSource\x12\x17\n\x0fmetres_per_unit\x18\x05 \x01(\x01\"r\n\x08Skeleton\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0f\n\x07parents\x18\x02 \x03(\x11\x12\x19\n\x11rest_translations\x18\x03 \x03(\x02\x12\x16\n\x0erest_rotations\x18\x04 \x03(\x02\x12\x13\n\x0brest_scales\x18\x05 \x03(\x02*_\n\x0e\x41xisConvention\x12\x1f\n\x1b\x41XIS_CONVENTION_UNSPECIFIED\x10\x00\x12,\n(AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES\x10\x01*N\n\x0fQuaternionOrder\x12 \n\x1cQUATERNION_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15QUATERNION_ORDER_XYZW\x10\x01*\x81\x01\n\x0cStanceSource\x12\x1d\n\x19STANCE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16STANCE_SOURCE_OVERRIDE\x10\x01\x12\x1b\n\x17STANCE_SOURCE_ESTIMATED\x10\x02\x12\x19\n\x15STANCE_SOURCE_DEFAULT\x10\x03\x42\x0c\xaa\x02\tAnimax.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AXISCONVENTION']._serialized_end=370
   _globals['_QUATERNIONORDER']._serialized_start=372
   _globals['_QUATERNIONORDER']._serialized_end=450
-  _globals['_FACING']._serialized_start=453
-  _globals['_FACING']._serialized_end=623
-  _globals['_STANCESOURCE']._serialized_start=626
-  _globals['_STANCESOURCE']._serialized_end=755
+  _globals['_STANCESOURCE']._serialized_start=453
+  _globals['_STANCESOURCE']._serialized_end=582
   _globals['_STANCE']._serialized_start=34
   _globals['_STANCE']._serialized_end=157
   _globals['_SKELETON']._serialized_start=159

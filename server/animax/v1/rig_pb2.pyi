@@ -61,36 +61,6 @@ QUATERNION_ORDER_XYZW: QuaternionOrder.ValueType  # 1
 """x, y, z, w: imaginary part first, as in glTF. The only value today."""
 Global___QuaternionOrder: _TypeAlias = QuaternionOrder  # noqa: Y015
 
-class _Facing:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _FacingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Facing.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    FACING_UNSPECIFIED: _Facing.ValueType  # 0
-    """Estimated from symmetry, feet and joint names; see Stance for what was found and how sure it is."""
-    FACING_POSITIVE_X: _Facing.ValueType  # 1
-    FACING_NEGATIVE_X: _Facing.ValueType  # 2
-    FACING_POSITIVE_Y: _Facing.ValueType  # 3
-    FACING_NEGATIVE_Y: _Facing.ValueType  # 4
-    FACING_POSITIVE_Z: _Facing.ValueType  # 5
-    """What the glTF specification asks for."""
-    FACING_NEGATIVE_Z: _Facing.ValueType  # 6
-
-class Facing(_Facing, metaclass=_FacingEnumTypeWrapper):
-    """The way a rig faces, along an axis of its file."""
-
-FACING_UNSPECIFIED: Facing.ValueType  # 0
-"""Estimated from symmetry, feet and joint names; see Stance for what was found and how sure it is."""
-FACING_POSITIVE_X: Facing.ValueType  # 1
-FACING_NEGATIVE_X: Facing.ValueType  # 2
-FACING_POSITIVE_Y: Facing.ValueType  # 3
-FACING_NEGATIVE_Y: Facing.ValueType  # 4
-FACING_POSITIVE_Z: Facing.ValueType  # 5
-"""What the glTF specification asks for."""
-FACING_NEGATIVE_Z: Facing.ValueType  # 6
-Global___Facing: _TypeAlias = Facing  # noqa: Y015
-
 class _StanceSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

@@ -1,0 +1,317 @@
+"""Clients of the service: blocking (``Client``) and for asyncio (``AsyncClient``).
+
+    with Client("localhost:50051") as client:
+        rig = client.upload("hero.glb")
+        result = client.animate(rig.rig_id, Request("waves hello", seconds=3)).collect()
+        print(result.clip.fps, len(result.clip))
+
+Events are the messages of animax.v1 (``Header``, ``Progress``, ``ClipStart``, ``Frames``, ``FileChunk``, ``Summary``),
+in the order that proto/animax/v1/animation_service.proto states; a stream is checked against it as it is read.
+Errors are those of ``animax.errors``, of the same class as if the call had been made in this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from animax.assets.stance import direction
+from animax.errors import AssetError
+from animax.request import Request
+from animax.v1 import animation_service_pb2 as pb
+from animax.v1 import animation_service_pb2_grpc as pb_grpc
+from animax.v1 import asset_service_pb2 as asset_pb
+from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
+from animax.wire.failure import error_of
+from animax.wire.request import animate_request_message
+from animax.wire.stream import Event, Result, StreamReader
+
+__all__ = ["AnimationStream", "AsyncAnimationStream", "AsyncClient", "Client", "Event", "Result"]
+
+OnProgress = Callable[[pb.Progress], object]
+UPLOAD_CHUNK = 256 * 1024
+"""Bytes."""
+LOOPBACK = ("localhost", "127.", "[::1]", "unix:")
+
+
+class Client:
+    """Blocking client; may be used from several threads.
+
+    Args:
+        target: ``host:port``.
+        credentials: of ``grpc.ssl_channel_credentials``; None speaks cleartext.
+        timeout: seconds for each call; None waits as long as the server does.
+    """
+
+    def __init__(
+        self, target: str, *, credentials: grpc.ChannelCredentials | None = None, timeout: float | None = None
+    ) -> None:
+        options = channel_options(target)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options)
+        self._timeout = timeout
+        self._animation = pb_grpc.AnimationServiceStub(self._channel)
+        self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and everything that runs over it."""
+        self._channel.close()
+
+    def capabilities(self) -> pb.GetCapabilitiesResponse:
+        """What the server can do and where its limits are."""
+        with typed_errors():
+            return self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout)
+
+    def upload(self, source: str | Path | bytes, *, name: str | None = None) -> asset_pb.Rig:
+        """Make sure that the server has a rig; it is sent only if it is not there.
+
+        Args:
+            source: path or bytes of a GLB.
+            name: for people; default: the file's name.
+
+        Raises:
+            AssetError, RigError: the file cannot be read, or is refused.
+            ServiceError: see its subclasses.
+        """
+        messages = upload_messages(*read_source(source, name))
+        with typed_errors():
+            known = self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout)
+            if known.HasField("rig"):
+                return known.rig
+            return self._assets.UploadAsset(iter(messages), timeout=self._timeout).rig
+
+    def animate(
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        variants: int = 1,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AnimationStream:
+        """Animate an uploaded rig.
+
+        Args:
+            rig_id: ``upload(...).rig_id``.
+            request: what to generate; a prompt stands for ``Request(prompt)``.
+            variants: clips to generate, with seeds one apart.
+            facing: an axis of the file (``+z``, ``-x``, ...) or a direction (3,); None trusts the server's estimate.
+            files: ``glb``, ``bvh`` or both, to be sent after the frames.
+            timeout: seconds for the whole stream; None takes the client's.
+
+        Raises:
+            OptionError: an option is out of range.
+        """
+        message = order_message(rig_id, request, variants, facing, files)
+        return AnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
+
+
+class AnimationStream:
+    """An ``Animate`` stream that is being read: iterate over its events, or ``collect`` them.
+
+    Leaving the loop or the ``with`` block before the end cancels the request.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._reader = StreamReader()
+
+    def __enter__(self) -> AnimationStream:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.cancel()
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            with typed_errors():
+                for message in self._call:
+                    event = self._reader.feed(message)
+                    if event is not None:
+                        yield event
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop the generation; harmless after the end."""
+        self._call.cancel()
+
+    def collect(self, on_progress: OnProgress | None = None) -> Result:
+        """Read to the end.
+
+        Raises:
+            StreamError: the stream was cut or breaks the contract.
+        """
+        for event in self:
+            if on_progress is not None and isinstance(event, pb.Progress):
+                on_progress(event)
+        return self._reader.result()
+
+
+class AsyncClient:
+    """The same for asyncio; see ``Client``. To be made and used within one event loop."""
+
+    def __init__(
+        self, target: str, *, credentials: grpc.ChannelCredentials | None = None, timeout: float | None = None
+    ) -> None:
+        options = channel_options(target)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options)
+        self._timeout = timeout
+        self._animation = pb_grpc.AnimationServiceStub(self._channel)
+        self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See ``Client.close``."""
+        await self._channel.close()
+
+    async def capabilities(self) -> pb.GetCapabilitiesResponse:
+        """See ``Client.capabilities``."""
+        with typed_errors():
+            return await self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout)
+
+    async def upload(self, source: str | Path | bytes, *, name: str | None = None) -> asset_pb.Rig:
+        """See ``Client.upload``."""
+        messages = upload_messages(*read_source(source, name))
+        with typed_errors():
+            known = await self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout)
+            if known.HasField("rig"):
+                return known.rig
+            return (await self._assets.UploadAsset(iter(messages), timeout=self._timeout)).rig
+
+    def animate(
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        variants: int = 1,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncAnimationStream:
+        """See ``Client.animate``."""
+        message = order_message(rig_id, request, variants, facing, files)
+        return AsyncAnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
+
+
+class AsyncAnimationStream:
+    """See ``AnimationStream``."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._reader = StreamReader()
+
+    async def __aenter__(self) -> AsyncAnimationStream:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        try:
+            with typed_errors():
+                async for message in self._call:
+                    event = self._reader.feed(message)
+                    if event is not None:
+                        yield event
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """See ``AnimationStream.cancel``."""
+        self._call.cancel()
+
+    async def collect(self, on_progress: OnProgress | None = None) -> Result:
+        """See ``AnimationStream.collect``."""
+        async for event in self:
+            if on_progress is not None and isinstance(event, pb.Progress):
+                on_progress(event)
+        return self._reader.result()
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Turn a failed call's error into that of ``animax.errors``."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise error_of(error) from None
+
+
+def channel_options(target: str) -> list[tuple[str, int]]:
+    """Options of a channel: find a server that vanished while it has our call; never ask a proxy for this machine."""
+    options = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000)]
+    if target.startswith(LOOPBACK):
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def read_source(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
+    """Bytes and name of a file to upload."""
+    if isinstance(source, bytes):
+        return source, name or ""
+    path = Path(source)
+    try:
+        return path.read_bytes(), path.stem if name is None else name
+    except OSError as error:
+        raise AssetError(f"{path.name} cannot be read: {error.strerror}; accepted: a GLB file") from error
+
+
+def upload_messages(data: bytes, name: str) -> list[asset_pb.UploadAssetRequest]:
+    """The messages that upload a file."""
+    declaration = asset_pb.AssetDeclaration(
+        size_bytes=len(data),
+        format=asset_pb.ASSET_FORMAT_GLB,
+        sha256=hashlib.sha256(data).hexdigest(),
+        name=name,
+    )
+    chunks = (data[start : start + UPLOAD_CHUNK] for start in range(0, len(data), UPLOAD_CHUNK))
+    return [
+        asset_pb.UploadAssetRequest(declaration=declaration),
+        *(asset_pb.UploadAssetRequest(chunk=chunk) for chunk in chunks),
+    ]
+
+
+def has_message(first: asset_pb.UploadAssetRequest) -> asset_pb.HasAssetRequest:
+    """The question whether what is declared is there already."""
+    return asset_pb.HasAssetRequest(rig_id=first.declaration.sha256)
+
+
+def order_message(
+    rig_id: str,
+    request: Request | str,
+    variants: int,
+    facing: str | Sequence[float] | None,
+    files: Sequence[str],
+) -> pb.AnimateRequest:
+    """The message of ``Client.animate``."""
+    return animate_request_message(
+        rig_id,
+        Request(request) if isinstance(request, str) else request,
+        variants=variants,
+        facing=() if facing is None else direction(facing, "facing").tolist(),
+        file_formats=files,
+    )

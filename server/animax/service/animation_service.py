@@ -1,0 +1,302 @@
+"""AnimationService: header → progress → frames → summary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+from animax.assets.rig import Rig
+from animax.errors import DeadlineExceeded, EngineError
+from animax.request import FPS, GUIDANCE, MAX_PROMPT, MAX_SEED, SECONDS, STEPS, Request, Stage
+from animax.service.admission import Slots, Ticket
+from animax.service.asset_service import MAX_CHUNK_BYTES
+from animax.service.config import ServerConfig
+from animax.service.generation import Animate, Generation, Model, Product, Writers
+from animax.service.readiness import Readiness, State
+from animax.service.rig_store import RigStore, StoredRig
+from animax.service.unread import Outlet, Unread
+from animax.v1 import animation_service_pb2 as pb
+from animax.v1 import animation_service_pb2_grpc as pb_grpc
+from animax.v1 import asset_service_pb2 as asset_pb
+from animax.v1 import rig_pb2 as rig_pb
+from animax.wire.clip import CONTENT_BYTES
+from animax.wire.request import FILE_FORMATS, ROOT_MODE_VALUES, STAGES, Order, read_animate_request
+from animax.wire.rig import facing_stance, stance_message
+
+LEAST_PROGRESS_SECONDS = 0.05
+"""Between two progress messages: a fast engine must not flood its readers."""
+
+
+@dataclass(eq=False)
+class Performance:
+    """One ``Animate`` call as it goes along.
+
+    Attributes:
+        order: what was asked for.
+        rig: with the stance that was asked for.
+        outlet: where messages go.
+        arrived: monotonic seconds.
+        queued_seconds: waited for slots so far.
+        fraction: last told.
+        summaries: of the variants sent.
+    """
+
+    order: Order
+    rig: Rig
+    outlet: Outlet
+    arrived: float
+    queued_seconds: float = 0.0
+    fraction: float = 0.0
+    told: float = 0.0
+    summaries: list[pb.ClipSummary] = field(default_factory=list)
+
+    async def tell(self, variant: int, stage: pb.Stage.ValueType, within_variant: float = 0.0, **more: int) -> None:
+        """Send progress."""
+        self.fraction = max(self.fraction, (variant + min(max(within_variant, 0.0), 1.0)) / self.order.variants)
+        self.told = time.monotonic()
+        progress = pb.Progress(
+            stage=stage,
+            fraction=self.fraction,
+            variant=variant,
+            elapsed_seconds=self.told - self.arrived,
+            **more,
+        )
+        await self.outlet.write(pb.AnimateResponse(progress=progress))
+
+
+class AnimationServicer(pb_grpc.AnimationServiceServicer):
+    """See proto/animax/v1/animation_service.proto."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        model: Model,
+        animate: Animate,
+        writers: Writers,
+        rigs: RigStore,
+        readiness: Readiness,
+        executor: Executor,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._animate = animate
+        self._writers = writers
+        self._rigs = rigs
+        self._readiness = readiness
+        self._executor = executor
+        self.slots = Slots(config.slots, config.max_queued)
+        self.unread = Unread(config.unread_bytes)
+
+    async def GetCapabilities(  # noqa: N802
+        self, _: pb.GetCapabilitiesRequest, __: Any
+    ) -> pb.GetCapabilitiesResponse:
+        """Say what can be asked for."""
+        config, defaults = self._config, Request("defaults")
+        return pb.GetCapabilitiesResponse(
+            server_version=version("animax"),
+            model=self._model_message(),
+            limits=pb.Limits(
+                max_prompt_characters=MAX_PROMPT,
+                seconds=_range(SECONDS),
+                fps=_range(FPS),
+                guidance=_range(GUIDANCE),
+                steps=_range(STEPS),
+                max_seed=MAX_SEED,
+                max_variants=config.max_variants,
+                max_asset_bytes=config.max_asset_bytes,
+                max_upload_chunk_bytes=MAX_CHUNK_BYTES,
+                max_joints=config.max_joints,
+                max_queued=config.max_queued,
+                slots=config.slots,
+                max_request_seconds=config.max_request_seconds,
+                write_timeout_seconds=config.write_timeout_seconds,
+                upload_idle_seconds=config.upload_idle_seconds,
+            ),
+            asset_formats=[asset_pb.ASSET_FORMAT_GLB],
+            file_formats=list(FILE_FORMATS.values()),
+            root_modes=list(ROOT_MODE_VALUES.values()),
+            defaults=pb.Defaults(
+                seconds=defaults.seconds,
+                fps=defaults.fps,
+                root_mode=ROOT_MODE_VALUES[defaults.root_mode],
+                loop=defaults.loop,
+                foot_cleanup=defaults.foot_cleanup,
+            ),
+            ready=self._readiness.state is State.READY,
+            load=pb.Load(generating=self.slots.running, queued=self.slots.waiting, rigs=len(self._rigs)),
+        )
+
+    # writes to the context, so that every write can have a limit; the stubs know only of generators
+    async def Animate(self, request: pb.AnimateRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Animate a rig."""
+        arrived = time.monotonic()
+        order = read_animate_request(request, self._config.max_variants)
+        self._readiness.require()
+        with self._rigs.lease(order.rig_id) as stored:
+            rig = (
+                replace(stored.rig, stance=facing_stance(stored.rig.stance, order.facing))
+                if order.facing
+                else stored.rig
+            )
+            outlet = Outlet(context, self._config.write_timeout_seconds)
+            performance = Performance(order, rig, outlet, arrived)
+            ticket = self.slots.enter()
+            try:
+                await outlet.write(pb.AnimateResponse(header=self._header(performance, stored)))
+            except BaseException:
+                ticket.release()
+                raise
+            for variant in range(order.variants):
+                if variant:
+                    ticket = self.slots.enter(admitted=True)
+                product = await self._generate(performance, variant, ticket)
+                with self.unread.hold(outlet, product.nbytes):
+                    await self._send(performance, variant, product)
+            summary = pb.Summary(
+                clips=performance.summaries,
+                queued_seconds=performance.queued_seconds,
+                total_seconds=time.monotonic() - arrived,
+            )
+            await outlet.write(pb.AnimateResponse(summary=summary))
+
+    async def _generate(self, performance: Performance, variant: int, ticket: Ticket) -> Product:
+        """Wait for the slot, generate, tell progress all along.
+
+        The slot is free again once the thread has ended, whether or not anybody still waits for it.
+        """
+        generation = None
+        try:
+            await self._wait(performance, variant, ticket)
+            held = ExitStack()
+            held.callback(ticket.release)
+            held.enter_context(self._rigs.lease(performance.order.rig_id))
+            generation = Generation.start(
+                self._executor,
+                self._animate,
+                self._model,
+                performance.rig,
+                performance.order.variant(variant),
+                performance.order.file_formats,
+                self._writers,
+            )
+            generation.done.add_done_callback(lambda _: held.close())
+            await self._watch(performance, variant, generation)
+            return generation.done.result()
+        except EngineError:
+            await self._readiness.engine_failed()
+            raise
+        finally:
+            if generation is None:
+                ticket.release()
+            else:
+                generation.stop()
+
+    async def _wait(self, performance: Performance, variant: int, ticket: Ticket) -> None:
+        began = time.monotonic()
+        while not ticket.granted.is_set():
+            await performance.tell(variant, pb.STAGE_QUEUED, queue_position=ticket.position)
+            granted = asyncio.ensure_future(ticket.granted.wait())
+            try:
+                await asyncio.wait({granted}, timeout=self._pause(performance))
+            finally:
+                granted.cancel()
+        performance.queued_seconds += time.monotonic() - began
+
+    async def _watch(self, performance: Performance, variant: int, generation: Generation) -> None:
+        while not await generation.news(self._pause(performance)):
+            latest = generation.latest
+            if generation.writing:
+                await performance.tell(variant, pb.STAGE_WRITE, 1.0)
+            elif latest is not None:
+                of_steps = {"step": latest.step, "steps": latest.steps} if latest.stage is Stage.DENOISE else {}
+                await performance.tell(variant, STAGES[latest.stage], latest.fraction, **of_steps)
+            else:
+                await performance.tell(variant, pb.STAGE_TEMPLATE)
+            await asyncio.wait({generation.done}, timeout=LEAST_PROGRESS_SECONDS)
+
+    def _pause(self, performance: Performance) -> float:
+        left = performance.arrived + self._config.max_request_seconds - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(f"the request took {self._config.max_request_seconds:g} s; accepted: no longer")
+        return min(left, self._config.progress_seconds)
+
+    async def _send(self, performance: Performance, variant: int, product: Product) -> None:
+        seed = performance.order.variant(variant).seed
+        write = performance.outlet.write
+        start = pb.ClipStart(
+            variant=variant,
+            seed=seed,
+            frame_count=len(product.clip),
+            rotated_joints=product.clip.rotated_joints.tolist(),
+            translated_joints=product.clip.translated_joints.tolist(),
+            warnings=product.warnings,
+        )
+        await write(pb.AnimateResponse(clip_start=start))
+        for frames in product.clip.messages(variant):
+            await write(pb.AnimateResponse(frames=frames))
+        for file in product.files:
+            for offset in range(0, len(file.content), CONTENT_BYTES):
+                chunk = pb.FileChunk(
+                    variant=variant,
+                    format=file.format,
+                    size_bytes=len(file.content),
+                    offset=offset,
+                    content=file.content[offset : offset + CONTENT_BYTES],
+                )
+                await write(pb.AnimateResponse(file_chunk=chunk))
+        stages = {**{stage.value: value for stage, value in STAGES.items()}, "write": pb.STAGE_WRITE}
+        performance.summaries.append(
+            pb.ClipSummary(
+                variant=variant,
+                seed=seed,
+                frame_count=len(product.clip),
+                frames_sha256=product.frames_sha256,
+                confidence=product.confidence,
+                timings=[
+                    pb.StageSeconds(stage=value, seconds=product.timings[name])
+                    for name, value in stages.items()
+                    if name in product.timings
+                ],
+                files=[
+                    pb.FileSummary(format=file.format, size_bytes=len(file.content), sha256=file.sha256)
+                    for file in product.files
+                ],
+            )
+        )
+
+    def _header(self, performance: Performance, stored: StoredRig) -> pb.Header:
+        order, request = performance.order, performance.order.request
+        return pb.Header(
+            axes=rig_pb.AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES,
+            quaternion_order=rig_pb.QUATERNION_ORDER_XYZW,
+            skeleton=stored.message.skeleton,
+            stance=stance_message(performance.rig.stance),
+            rig_id=order.rig_id,
+            model=self._model_message(),
+            prompt=request.prompt,
+            seed=request.seed,
+            seconds=request.seconds,
+            fps=request.fps,
+            loop=request.loop,
+            root_mode=ROOT_MODE_VALUES[request.root_mode],
+            guidance=request.guidance,
+            steps=request.steps,
+            foot_cleanup=request.foot_cleanup,
+            variants=order.variants,
+            file_formats=order.file_formats,
+            warnings=stored.message.warnings,
+        )
+
+    def _model_message(self) -> pb.Model:
+        model = self._model
+        return pb.Model(name=model.name, sha256=model.sha256, provider=model.provider, native_fps=model.fps)
+
+
+def _range(limits: tuple[float, float]) -> pb.Range:
+    return pb.Range(minimum=limits[0], maximum=limits[1])

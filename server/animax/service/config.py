@@ -1,0 +1,106 @@
+"""How a server is set up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from animax.errors import OptionError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Transport security.
+
+    Attributes:
+        certificate: PEM chain of the server.
+        key: PEM private key of the server.
+        client_authority: PEM roots that client certificates must come from (mutual TLS); None asks for none.
+    """
+
+    certificate: bytes
+    key: bytes
+    client_authority: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Limits and places of one server. Out-of-range values raise ``OptionError`` at once.
+
+    Attributes:
+        host: address to listen on. The default is reachable from this machine alone; the service has no accounts, so
+            open it to a network only behind TLS with client certificates or a gateway.
+        port: 0 takes a free one.
+        tls: None speaks cleartext.
+        model: name of the model to load.
+        provider: where it runs: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
+        threads: of the engine; None leaves the number to it.
+        slots: requests that generate at the same time.
+        max_queued: requests that may wait for a slot; one more is refused at once.
+        max_variants: clips of one request.
+        max_asset_bytes: size of one uploaded file.
+        max_joints: joints of one rig.
+        rig_bytes: memory for uploaded rigs; beyond it the least recently used go.
+        upload_bytes: memory for uploads that are on their way in.
+        unread_bytes: memory for generated clips that readers have not taken yet; beyond it the slowest reader is shed.
+        max_request_seconds: waiting and generating, over all variants.
+        write_timeout_seconds: a reader that takes no message for so long is shed.
+        upload_idle_seconds: an upload that brings no byte for so long is ended.
+        progress_seconds: longest time between two progress messages; at most 1 by the contract.
+        grace_seconds: what running requests get to finish when the server shuts down.
+        drain_seconds: between telling health NOT_SERVING and refusing new requests, for a load balancer to notice.
+        reflection: let clients list the services (for grpcurl and the like).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    tls: Tls | None = None
+    model: str = "embedded"
+    provider: str = "auto"
+    threads: int | None = None
+    slots: int = 1
+    max_queued: int = 16
+    max_variants: int = 8
+    max_asset_bytes: int = 64 * MIB
+    max_joints: int = 2000
+    rig_bytes: int = 1024 * MIB
+    upload_bytes: int = 256 * MIB
+    unread_bytes: int = 128 * MIB
+    max_request_seconds: float = 300.0
+    write_timeout_seconds: float = 10.0
+    upload_idle_seconds: float = 30.0
+    progress_seconds: float = 0.5
+    grace_seconds: float = 30.0
+    drain_seconds: float = 0.0
+    reflection: bool = False
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float]] = {
+            "port": (0, 65535),
+            "slots": (1, 64),
+            "max_queued": (0, 100_000),
+            "max_variants": (1, 64),
+            "max_asset_bytes": (1, 2**31),
+            "max_joints": (1, 2000),
+            "rig_bytes": (1, 2**50),
+            "upload_bytes": (1, 2**50),
+            "unread_bytes": (1, 2**50),
+            "max_request_seconds": (0.1, 86_400),
+            "write_timeout_seconds": (0.1, 3600),
+            "upload_idle_seconds": (0.1, 3600),
+            "progress_seconds": (0.01, 1),
+            "grace_seconds": (0, 3600),
+            "drain_seconds": (0, 3600),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise OptionError(name, value, f"{low:g} to {high:g}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise OptionError("threads", self.threads, "1 to 1024")
+        if not self.host:
+            raise OptionError("host", self.host, "an address or host name")
+        if self.upload_bytes < self.max_asset_bytes:
+            raise OptionError("upload_bytes", self.upload_bytes, f"at least max_asset_bytes, {self.max_asset_bytes}")

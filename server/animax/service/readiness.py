@@ -1,0 +1,96 @@
+"""Whether the server can generate: warming up, ready, recovering, draining. Told to health checks as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Executor
+from enum import Enum
+
+from grpc_health.v1 import health, health_pb2
+
+from animax.errors import UnavailableError
+from animax.service.generation import Model
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("", "animax.v1.AnimationService", "animax.v1.AssetService")
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+"""Seconds between attempts to bring an engine back; doubled each time."""
+
+
+class State(str, Enum):
+    """What the server is doing."""
+
+    WARMING_UP = "warming up"
+    READY = "ready"
+    RECOVERING = "recovering from an engine failure"
+    DRAINING = "shutting down"
+
+
+class Readiness:
+    """The state of one server, kept in step with its health service."""
+
+    def __init__(self, model: Model, executor: Executor) -> None:
+        self.state = State.WARMING_UP
+        self.health = health.aio.HealthServicer()
+        self._model = model
+        self._executor = executor
+        self._warming: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Tell NOT_SERVING and warm up in the background."""
+        await self._tell(State.WARMING_UP)
+        self._warming = asyncio.create_task(self._warm_up())
+
+    def require(self) -> None:
+        """Return when ready.
+
+        Raises:
+            UnavailableError: not ready.
+        """
+        if self.state is State.DRAINING:
+            raise UnavailableError("the server is shutting down", reason="DRAINING")
+        if self.state is not State.READY:
+            raise UnavailableError(f"the server is {self.state.value}", reason="NOT_READY", retry_after=FIRST_RETRY)
+
+    async def engine_failed(self) -> None:
+        """Tell NOT_SERVING and warm up again until that works."""
+        if self.state is State.READY:
+            await self._tell(State.RECOVERING)
+            self._warming = asyncio.create_task(self._warm_up())
+
+    async def drain(self, seconds: float) -> None:
+        """Tell NOT_SERVING for good; ``seconds`` later, refuse requests."""
+        await self.health.enter_graceful_shutdown()
+        await asyncio.sleep(seconds)
+        self.state = State.DRAINING
+        if self._warming is not None:
+            self._warming.cancel()
+
+    async def _warm_up(self) -> None:
+        pause = FIRST_RETRY
+        while True:
+            began = time.monotonic()
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._model.warm_up)
+            except Exception:
+                log.exception("the engine failed to warm up; next attempt in %g s", pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LAST_RETRY)
+            else:
+                log.info(
+                    "model %s warm on %s after %.2f s", self._model.name, self._model.provider, time.monotonic() - began
+                )
+                await self._tell(State.READY)
+                return
+
+    async def _tell(self, state: State) -> None:
+        if self.state is State.DRAINING:
+            return
+        self.state = state
+        serving = health_pb2.HealthCheckResponse.SERVING
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in SERVICES:
+            await self.health.set(service, serving if state is State.READY else not_serving)

@@ -1,0 +1,208 @@
+"""The server: one port, one model, graceful from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from animax.assets import Limits, load_rig
+from animax.assets.rig import Rig
+from animax.errors import ServiceError
+from animax.service.animation_service import AnimationServicer
+from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
+from animax.service.boundary import Boundary
+from animax.service.config import ServerConfig
+from animax.service.generation import Animate, Model, Writers
+from animax.service.readiness import SERVICES, Readiness
+from animax.service.rig_store import Parse, RigStore
+from animax.service.waiting import within
+from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+CHANNEL_OPTIONS = (
+    # a taken port is an error, not a second server that gets every other connection
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_CHUNK_BYTES + 64 * 1024),
+    # find clients that vanished without a word
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # by default a client that pings every second while it waits is cut off ("too many pings")
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+PARSERS = 2
+"""Threads that read uploaded files."""
+
+
+class Server:
+    """Serves one model. All methods belong to one event loop.
+
+    Args:
+        config: limits and places.
+        model: loaded, not yet warm.
+        animate: ``animax.pipeline.animate`` or what stands for it.
+        parse: uploaded bytes and a name to a rig; default: ``animax.assets.load_rig`` with the configured limits.
+        writers: for files; default: those of ``animax.assets``.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        model: Model,
+        animate: Animate,
+        *,
+        parse: Parse | None = None,
+        writers: Writers | None = None,
+    ) -> None:
+        self.config = config
+        self.port = config.port
+        self._generators = ThreadPoolExecutor(config.slots, "animax-generate")
+        self._parsers = ThreadPoolExecutor(PARSERS, "animax-parse")
+        self._rigs = RigStore(parse or rig_parser(config), config.rig_bytes, self._parsers)
+        self.readiness = Readiness(model, self._generators)
+        self.animation = AnimationServicer(
+            config,
+            model=model,
+            animate=animate,
+            writers=writers or asset_writers(),
+            rigs=self._rigs,
+            readiness=self.readiness,
+            executor=self._generators,
+        )
+        self._assets = AssetServicer(config, self._rigs)
+        self._boundary = Boundary()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen, and warm up in the background; ``port`` is then the port in use.
+
+        Raises:
+            ServiceError: the address cannot be listened on.
+        """
+        config = self.config
+        server = grpc.aio.server(interceptors=(self._boundary,), options=CHANNEL_OPTIONS)
+        animation_service_pb2_grpc.add_AnimationServiceServicer_to_server(self.animation, server)
+        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(self._assets, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
+        if config.reflection:
+            reflection.enable_server_reflection([*filter(None, SERVICES), reflection.SERVICE_NAME], server)
+        address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
+        try:
+            if config.tls is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, credentials(config))
+        except RuntimeError as error:
+            raise ServiceError(
+                f"cannot listen on {address}; accepted: a free port of an address of this machine", reason="ADDRESS"
+            ) from error
+        self._server = server
+        await self.readiness.begin()
+        await server.start()
+        log.info("listening on %s, port %d", config.host, self.port)
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Shut down: tell health, refuse new requests, let running ones finish, end those that did not within the
+        configured grace (``at_once``: all), and return once no thread uses the engine."""
+        grace = 0.0 if at_once else self.config.grace_seconds
+        await self.readiness.drain(0.0 if at_once else self.config.drain_seconds)
+        try:
+            await within(self._boundary.idle(), grace)
+        except TimeoutError:
+            log.warning("%d calls did not finish within %g s", self._boundary.active, grace)
+        if self._server is not None:
+            # health watches never end on their own; calls that are left get CANCELLED
+            await self._server.stop(None)
+        for threads in (self._generators, self._parsers):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+
+    async def wait(self) -> None:
+        """Until the server has stopped."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+
+def rig_parser(config: ServerConfig) -> Parse:
+    """``load_rig`` within the configured limits."""
+    limits = Limits(file_bytes=config.max_asset_bytes, joints=config.max_joints)
+
+    def parse(data: bytes, name: str) -> Rig:
+        return load_rig(data, name=name or None, limits=limits)
+
+    return parse
+
+
+def asset_writers() -> Writers:
+    """The writers of ``animax.assets``."""
+    from animax.assets import write_bvh, write_glb
+
+    return Writers(write_glb, write_bvh)
+
+
+def credentials(config: ServerConfig) -> grpc.ServerCredentials:
+    """The configured transport security."""
+    tls = config.tls
+    assert tls is not None
+    return grpc.ssl_server_credentials(
+        [(tls.key, tls.certificate)], tls.client_authority, require_client_auth=tls.client_authority is not None
+    )
+
+
+async def run(server: Server, on_started: Callable[[Server], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then shut down gracefully; a second signal ends what is left at once."""
+    loop = asyncio.get_running_loop()
+    asked, insisted = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (insisted if asked.is_set() else asked).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows, where Ctrl-C comes as KeyboardInterrupt
+            loop.add_signal_handler(number, on_signal)
+    await server.start()
+    if on_started is not None:
+        on_started(server)
+    await asked.wait()
+    stopping = asyncio.create_task(server.stop())
+    insisting = asyncio.create_task(insisted.wait())
+    await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)
+    insisting.cancel()
+    if not stopping.done():
+        stopping.cancel()
+        await server.stop(at_once=True)
+
+
+def serve(config: ServerConfig | None = None, *, on_started: Callable[[Server], None] | None = None) -> None:
+    """Load the model and serve until SIGTERM or SIGINT.
+
+    Args:
+        config: default: ``ServerConfig()``.
+        on_started: called once the server listens, to tell people where (``server.port``); the model may still be
+            warming up.
+
+    Raises:
+        ModelError, EngineError: the model cannot be loaded.
+        ServiceError: the address cannot be listened on.
+    """
+    from animax.diffusion.model import load_model
+    from animax.pipeline import animate
+
+    config = config or ServerConfig()
+    model = load_model(config.model, provider=config.provider, threads=config.threads)
+    asyncio.run(_serve(config, model, animate, on_started))
+
+
+async def _serve(
+    config: ServerConfig, model: Model, animate: Animate, on_started: Callable[[Server], None] | None
+) -> None:
+    await run(Server(config, model, animate), on_started)
