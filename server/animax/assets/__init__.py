@@ -10,12 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from animax.assets.bvh import write_bvh
     from animax.assets.clips import read_clips
     from animax.assets.limits import Limits
+    from animax.assets.npz import read_npz, write_npz
     from animax.assets.reader import load_rig
     from animax.assets.rig import Rig, Stance
+    from animax.assets.writer import write_glb
 
-__all__ = ["Limits", "Rig", "Stance", "load_rig", "read_clips"]
+__all__ = ["Limits", "Rig", "Stance", "load_rig", "read_clips", "read_npz", "write_bvh", "write_glb", "write_npz"]
 
 _HOMES = {
     "Limits": "limits",
@@ -23,6 +26,10 @@ _HOMES = {
     "Stance": "rig",
     "load_rig": "reader",
     "read_clips": "clips",
+    "read_npz": "npz",
+    "write_bvh": "bvh",
+    "write_glb": "writer",
+    "write_npz": "npz",
 }
 
 

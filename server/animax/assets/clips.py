@@ -50,10 +50,10 @@ class Track:
 def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None = None) -> list[Clip]:
     """The document's animations, resampled at a constant rate.
 
-    A clip starts at its first key. Joints without a channel keep their rest value. Channels of nodes that are no joints,
-    of morph target weights and of animation pointers are left out. A clip whose last pose equals its first is a loop: it
-    is sampled without the closing frame and stretched by at most half a frame, so that the frame after the last is the
-    first.
+    A clip starts at its first key. Joints without a channel keep their rest value. Channels of nodes that are no
+    joints, of morph target weights and of animation pointers are left out. A clip whose last pose equals its first is
+    a loop: it is sampled without the closing frame and stretched by at most half a frame, so that the frame after the
+    last is the first.
 
     Args:
         rig: from ``load_rig``.
@@ -151,7 +151,7 @@ def _sampled(rig: Rig, tracks: list[Track], title: str, fps: float | None, sampl
         )
     ends = sample(rig, tracks, start + np.array([0.0, seconds]))
     loop = steps > 1 and _same(rig, ends)
-    grid: Array = np.arange(steps) * (seconds / steps) if loop else np.minimum(np.arange(steps + 1) / rate, seconds)
+    grid = np.linspace(0.0, seconds, steps, endpoint=False) if loop else np.arange(steps + 1) / rate
     return Clip(title, rate, sample(rig, tracks, start + grid), loop)
 
 
@@ -195,7 +195,7 @@ def sample(rig: Rig, tracks: list[Track], times: Array) -> Pose:
 
 
 def _bracket(keys: Array, times: Array) -> tuple[IntArray, Array, Array]:
-    """For each time the key before it, where it lies between that and the next (0 to 1), and their distance, seconds."""
+    """For each time the key before it, its place between that and the next (0 to 1), and their distance in seconds."""
     before = np.clip(np.searchsorted(keys, times, side="right") - 1, 0, max(len(keys) - 2, 0))
     span = keys[np.minimum(before + 1, len(keys) - 1)] - keys[before]
     s: Array = np.where(span > 0, (times - keys[before]) / np.where(span > 0, span, 1.0), times >= keys[before])

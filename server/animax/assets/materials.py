@@ -195,3 +195,10 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
         return (width, height) if width and height else None
     return None
+
+
+def image_mime(data: bytes) -> str:
+    """The MIME type of a picture, by its first bytes."""
+    if data[:2] == b"\xff\xd8":
+        return "image/jpeg"
+    return "image/webp" if data[8:12] == b"WEBP" else "image/png"

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from animax.assets.accessors import Accessors
 from animax.assets.document import Document, read_document
 from animax.assets.fields import objects
+from animax.assets.joint_names import unique_names
 from animax.assets.limits import Limits
 from animax.assets.materials import read_materials
 from animax.assets.mesh import Mesh
@@ -102,7 +103,7 @@ def _accepted() -> str:
 
 
 def _joint_nodes(document: Document, nodes: Nodes, skins: list[Skin]) -> IntArray:
-    """Nodes that become joints, parents first: skins' joints, animated nodes, nodes with rigid meshes, all ancestors."""
+    """Nodes that become joints, parents first: of skins, animated, with rigid meshes, and all their ancestors."""
     meshes = objects(document.json, "meshes", "glTF")
     in_scene = [node for node in map(int, nodes.order) if nodes.in_scene[node]]
     carriers = [node for node in in_scene if mesh_of(nodes, node, len(meshes)) is not None]
@@ -148,20 +149,6 @@ def _skeleton(nodes: Nodes, joint_nodes: IntArray) -> tuple[Skeleton, list[str]]
     parents = joint_of[nodes.parents[joint_nodes]]
     rest = Pose(*(part[joint_nodes] for part in (nodes.pose.translations, nodes.pose.rotations, nodes.pose.scales)))
     return Skeleton(tuple(names), parents, rest), warnings
-
-
-def unique_names(names: list[str]) -> list[str]:
-    """The names, repeated ones with a suffix ``_2``, ``_3``, ... that no other name has."""
-    taken, out, last = set(names), [], dict.fromkeys(names, 1)
-    seen = set()
-    for name in names:
-        new = name
-        while new in seen or (new != name and new in taken):
-            last[name] += 1
-            new = f"{name}_{last[name]}"
-        seen.add(new)
-        out.append(new)
-    return out
 
 
 def _check_extent(skeleton: Skeleton, mesh: Mesh, limits: Limits) -> None:

@@ -89,7 +89,7 @@ def read_mesh(
 ) -> tuple[Mesh, list[str]]:
     """The triangles of all meshes in the scene, and warnings.
 
-    ``joint_of`` gives the joint index by node index, for the joints of all skins in use and all nodes with rigid meshes.
+    ``joint_of`` gives the joint index by node index, for the joints of all skins in use and nodes with rigid meshes.
 
     Raises:
         AssetError: out-of-range or damaged data, or over a limit.
