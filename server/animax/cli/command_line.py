@@ -1,0 +1,101 @@
+"""The command line as a whole: parse, run, and turn errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from animax.cli.animate import add_command as add_animate
+from animax.cli.bench import add_command as add_bench
+from animax.cli.inspect import add_command as add_inspect
+from animax.cli.serve import add_command as add_serve
+from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
+from animax.errors import AnimaxError, Cancelled, OptionError
+
+EPILOG = """\
+exit status:
+  0    done
+  1    it failed; the last line on stderr says why
+  2    wrong usage, or an option out of range
+  130  interrupted
+
+`animax COMMAND --help` explains a command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Errors become one line on stderr, never a traceback.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+
+    Returns:
+        The exit status.
+    """
+    parser = build_parser()
+    options = parser.parse_args(join_axes(sys.argv[1:] if arguments is None else arguments))
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except OptionError as error:
+        return complain(str(error), MISUSED)
+    except (Cancelled, KeyboardInterrupt):
+        return complain("interrupted", INTERRUPTED)
+    except AnimaxError as error:
+        return complain(str(error), FAILED)
+    except BrokenPipeError:
+        # whoever read our output has left; keep the interpreter from complaining about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+        return complain(f"{place}{error.strerror or error}", FAILED)
+    except MemoryError:
+        return complain("out of memory", FAILED)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each puts its function into ``run``."""
+    parser = argparse.ArgumentParser(
+        "animax",
+        description="Animate any rigged mesh from a text prompt.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add_command in (add_animate, add_serve, add_inspect, add_bench):
+        add_command(commands)
+    return parser
+
+
+class ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for: that takes longer than all other parsing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version
+
+        parser.exit(DONE, f"animax {version('animax')}\n")
+
+
+def join_axes(arguments: Sequence[str]) -> list[str]:
+    """``--facing -x`` as ``--facing=-x``: argparse takes the bare ``-x`` for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in ("--facing", "--up") and re.fullmatch(r"-[xyzXYZ]", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def complain(message: str, status: int) -> int:
+    """Print one line to stderr; returns ``status``."""
+    print(f"animax: {' '.join(message.split())}", file=sys.stderr)
+    return status

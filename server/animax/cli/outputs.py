@@ -1,0 +1,107 @@
+"""Which files a command writes, checked before any work is done, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from animax.errors import OptionError
+
+if TYPE_CHECKING:
+    from animax.assets.rig import Rig
+    from animax.motion.clip import Clip
+
+CLIP_SUFFIXES = (".glb", ".bvh", ".npz")
+PREVIEW_SUFFIXES = (".mp4", ".gif", ".png")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write for each of some variants.
+
+    Attributes:
+        clips: paths ending in one of ``CLIP_SUFFIXES``.
+        previews: paths ending in one of ``PREVIEW_SUFFIXES``.
+        variants: with more than one, the variant's number (from 1) goes before each suffix.
+    """
+
+    clips: tuple[Path, ...]
+    previews: tuple[Path, ...]
+    variants: int = 1
+
+    def paths(self, variant: int) -> Iterable[tuple[Path, bool]]:
+        """Path and whether it is a preview, of everything to write for a variant (from 0)."""
+        for paths, is_preview in ((self.clips, False), (self.previews, True)):
+            for path in paths:
+                yield numbered(path, variant) if self.variants > 1 else path, is_preview
+
+
+def plan(rig: Path, prompt: str, clips: Iterable[Path], previews: Iterable[Path], variants: int) -> Outputs:
+    """Check what was asked for; without a clip, a GLB named after rig and prompt in the current folder.
+
+    Raises:
+        OptionError: a suffix is unknown, a folder is not there, or the rig's own file would be overwritten.
+    """
+    clips = tuple(clips) or (Path(f"{rig.stem}-{slug(prompt)}.glb"),)
+    outputs = Outputs(clips, tuple(previews), variants)
+    for path in outputs.clips:
+        _check(path, CLIP_SUFFIXES, "output")
+    for path in outputs.previews:
+        _check(path, PREVIEW_SUFFIXES, "preview")
+    for variant in range(variants):
+        for path, _ in outputs.paths(variant):
+            if path.resolve() == rig.resolve():
+                raise OptionError("output", str(path), "another file than the rig itself")
+    return outputs
+
+
+def write_clip(path: Path, rig: Rig, clip: Clip) -> None:
+    """Write a clip in the format of the path's suffix."""
+    from animax.assets import write_bvh, write_glb, write_npz
+
+    content: bytes | str
+    if path.suffix.lower() == ".glb":
+        content = write_glb(rig, clip)
+    elif path.suffix.lower() == ".bvh":
+        content = write_bvh(rig.skeleton, clip)
+    else:
+        content = write_npz(rig.skeleton, clip)
+    data = content.encode() if isinstance(content, str) else content
+    write_whole(path, lambda part: part.write_bytes(data))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``path`` and then rename it, so that no half file is ever seen."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def numbered(path: Path, variant: int) -> Path:
+    """``wave.glb`` as ``wave-1.glb`` for variant 0."""
+    return path.with_name(f"{path.stem}-{variant + 1}{path.suffix}")
+
+
+def slug(prompt: str, longest: int = 40) -> str:
+    """The prompt as part of a file name."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    text = ""
+    for word in words:
+        if len(text) + len(word) >= longest:
+            break
+        text += f"-{word}" if text else word
+    return text or "clip"
+
+
+def _check(path: Path, suffixes: tuple[str, ...], option: str) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise OptionError(option, str(path), f"a name that ends in {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise OptionError(option, str(path), f"a place in a folder that is there; {path.parent} is not")

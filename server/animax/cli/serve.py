@@ -1,0 +1,91 @@
+"""``animax serve``: the gRPC service in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from animax.cli.options import add_engine, existing_file, new_command, positive
+from animax.cli.status import DONE
+from animax.errors import OptionError
+
+if TYPE_CHECKING:
+    from animax.service import Server
+
+EXAMPLES = """\
+  animax serve
+  animax serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --tls-clients ca.pem
+  animax serve --port 0 --slots 2 --queue 64 --reflection
+"""
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command. What is left out is ``ServerConfig``'s own default."""
+    parser = new_command(commands, "serve", "serve animations over gRPC until Ctrl-C or SIGTERM", EXAMPLES)
+    place = parser.add_argument_group("place")
+    place.add_argument("--host", metavar="ADDRESS", help="to listen on (default: 127.0.0.1, this machine alone)")
+    place.add_argument("--port", type=int, metavar="N", help="to listen on; 0 takes a free one (default: 50051)")
+    place.add_argument("--tls-certificate", type=existing_file, metavar="PEM", help="certificate chain; turns TLS on")
+    place.add_argument("--tls-key", type=existing_file, metavar="PEM", help="private key of the certificate")
+    place.add_argument(
+        "--tls-clients", type=existing_file, metavar="PEM", help="roots that client certificates must have"
+    )
+    add_engine(parser)
+    load = parser.add_argument_group("load")
+    load.add_argument(
+        "--slots", type=positive, metavar="N", help="requests that generate at the same time (default: 1)"
+    )
+    load.add_argument("--queue", dest="max_queued", type=int, metavar="N", help="requests that may wait (default: 16)")
+    load.add_argument("--max-asset-mib", type=positive, metavar="N", help="size of one uploaded rig (default: 64)")
+    load.add_argument(
+        "--max-seconds", dest="max_request_seconds", type=float, metavar="S", help="for one request (default: 300)"
+    )
+    load.add_argument(
+        "--grace", dest="grace_seconds", type=float, metavar="S", help="for running requests at shutdown (default: 30)"
+    )
+    load.add_argument(
+        "--drain", dest="drain_seconds", type=float, metavar="S", help="between NOT_SERVING and refusing (default: 0)"
+    )
+    parser.add_argument("--reflection", action="store_true", help="let clients list the services (grpcurl)")
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    logging.basicConfig(
+        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    from animax.service import ServerConfig, serve
+    from animax.service.config import MIB, Tls
+
+    given = {
+        name: getattr(options, name)
+        for name in ("host", "port", "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds")
+        if getattr(options, name) is not None
+    }
+    if options.max_asset_mib is not None:
+        given["max_asset_bytes"] = options.max_asset_mib * MIB
+    if options.tls_certificate or options.tls_key or options.tls_clients:
+        if not (options.tls_certificate and options.tls_key):
+            raise OptionError("tls-certificate", options.tls_certificate, "a certificate and its --tls-key, both")
+        authority = options.tls_clients.read_bytes() if options.tls_clients else None
+        given["tls"] = Tls(options.tls_certificate.read_bytes(), options.tls_key.read_bytes(), authority)
+    config = ServerConfig(
+        **given,
+        model=options.model,
+        provider=options.provider,
+        threads=options.threads,
+        reflection=options.reflection,
+    )
+    serve(config, on_started=announce)
+    return DONE
+
+
+def announce(server: Server) -> None:
+    """Tell people and scripts where; the one line on stdout."""
+    print(f"listening on {server.config.host}:{server.port}", flush=True)
