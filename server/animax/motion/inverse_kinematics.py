@@ -22,6 +22,7 @@ from animax import rotations
 from animax.assets.markers import MarkerKind, MarkerSet
 from animax.assets.skeleton import Pose, Skeleton
 from animax.errors import GenerationError
+from animax.motion.smooth import denoise
 from animax.motion.triangulate import Points
 
 Array = NDArray[np.float64]
@@ -54,6 +55,7 @@ def solve_rotations(
     iterations: int = 12,
     spread: bool = True,
     stretch: bool = True,
+    smooth: bool = True,
 ) -> Pose:
     """The pose (F frames) whose markers stand at ``points``.
 
@@ -67,11 +69,14 @@ def solve_rotations(
             instead of staying at rest, so that a snake bends smoothly.
         stretch: drivers whose distance from their parent visibly changes (sliding parts, cartoon limbs) may move; else
             all bone lengths are those of the rest pose, roots excepted.
+        smooth: take noise out of the markers' tracks first, as much as ``points.sigma`` says (see ``denoise``).
 
     Raises:
         GenerationError: the points do not belong to the markers, or hold no confidence at all.
     """
     _check(points, markers)
+    if smooth:
+        points = denoise(points)
     movers = _stretched(skeleton, markers, points) if stretch else ()
     tree = _tree(skeleton, markers, spread=spread, stretched=movers)
     extent = _extent(tree)

@@ -1,0 +1,54 @@
+"""Closing a loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax import rotations
+from animax.assets.skeleton import Pose
+from animax.motion.clip import Clip
+
+Array = NDArray[np.float64]
+
+EASE = 0.3
+"""Seconds on either side of the seam over which a difference in speed is evened out."""
+
+
+def close_loop(clip: Clip) -> Clip:
+    """Make the frame after the last equal the first, in position and speed.
+
+    What is missing between the pose that would follow the last frame and the first one is spread evenly over the whole
+    clip, half of it before the middle and half after, so that no frame is changed more than by half the gap; the
+    difference in speed is evened out close to the seam.
+    """
+    frames = len(clip)
+    if clip.loop or frames < 4:
+        return replace(clip, loop=True)
+    time = np.arange(frames)
+    reach = min(EASE * clip.fps, frames / 2)
+    ramp = time / frames - 0.5
+    to_end = frames - time
+    ease = time * np.maximum(1 - time / reach, 0) ** 2 + to_end * np.maximum(1 - to_end / reach, 0) ** 2
+
+    def spread(gap: Array, speed: Array) -> Array:
+        return ramp[:, None, None] * gap - 0.5 * ease[:, None, None] * speed
+
+    def close_vectors(x: Array) -> Array:
+        begin, finish = x[1] - x[0], x[-1] - x[-2]
+        return x + spread(x[0] - (x[-1] + (begin + finish) / 2), begin - finish)
+
+    q = clip.pose.rotations
+    steps = rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(q[:-1]), q[1:]))
+    begin, finish = steps[0], steps[-1]
+    next_one = rotations.multiply(q[-1], rotations.from_rotation_vector((begin + finish) / 2))
+    gap = rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(next_one), q[0]))
+    turned = rotations.multiply(q, rotations.from_rotation_vector(spread(gap, begin - finish)))
+    pose = Pose(
+        close_vectors(clip.pose.translations),
+        rotations.make_continuous(rotations.normalise(turned)),
+        close_vectors(clip.pose.scales),
+    )
+    return replace(clip, pose=pose, loop=True)

@@ -1,0 +1,77 @@
+"""Smoothing of marker tracks by as much as their noise demands, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax.motion.triangulate import Points
+
+Array = NDArray[np.float64]
+
+STRENGTHS = np.concatenate([[0.0], np.logspace(-3, 4, 22)])
+"""Candidate weights of the squared second difference."""
+LONGEST = 600
+"""Frames that are smoothed at once; longer tracks are cut into overlapping stretches."""
+OVERLAP = 60
+
+
+def denoise(points: Points) -> Points:
+    """Smooth every marker's track, each by the strength that minimises its expected error.
+
+    Whittaker's smoother, min |x - z|² + λ |z''|² with free ends, so that constant speed passes unchanged. λ is chosen per
+    marker by Stein's unbiased risk estimate with the known noise ``points.sigma``: tracks without noise are returned as
+    they are, and fast motion is blurred less than slow. ``sigma`` of the result is the estimated error that is left.
+    Frames of low confidence are replaced by what the smooth track says there.
+    """
+    frames = len(points.points)
+    if frames < 4:
+        return points
+    if frames > LONGEST:
+        return _in_stretches(points)
+    sigma = np.median(points.sigma, axis=0)
+    best = points.confidence.max(axis=0, initial=1e-12)
+    trust = np.minimum(1.0, 2 * points.confidence / np.maximum(best, 1e-12))[..., None]
+    roughness, basis = _second_difference_basis(frames)
+    track, smooth, left = points.points, points.points, sigma
+    for _ in range(3 if np.any(trust < 1) else 1):
+        track = trust * points.points + (1 - trust) * smooth
+        coefficients = np.einsum("ft,fmi->tmi", basis, track)
+        power = np.sum(coefficients**2, axis=-1)
+        shrink = 1 / (1 + STRENGTHS[:, None] * roughness)
+        risk = (1 - shrink) ** 2 @ power + 3 * sigma**2 * (2 * shrink.sum(axis=1) - frames)[:, None]
+        chosen = np.argmin(risk, axis=0)
+        kept = shrink[chosen]  # (M, T)
+        smooth = np.einsum("ft,mt,tmi->fmi", basis, kept, coefficients)
+        smooth = np.where((chosen == 0)[:, None], track, smooth)
+        variance = sigma**2 * np.mean(kept**2, axis=1)
+        left = np.sqrt(np.clip(risk[chosen, np.arange(len(chosen))] / (3 * frames), variance, sigma**2))
+    ratio = left / np.maximum(sigma, 1e-300)
+    return replace(points, points=smooth, sigma=points.sigma * ratio)
+
+
+@lru_cache(maxsize=8)
+def _second_difference_basis(frames: int) -> tuple[Array, Array]:
+    """Eigenvalues (T,) and eigenvectors (F, T) of the squared second difference with free ends."""
+    difference = np.diff(np.eye(frames), n=2, axis=0)
+    values, vectors = np.linalg.eigh(difference.T @ difference)
+    return np.maximum(values, 0.0), vectors
+
+
+def _in_stretches(points: Points) -> Points:
+    total = len(points.points)
+    smooth, sigma = np.zeros_like(points.points), np.zeros_like(points.sigma)
+    weight = np.zeros(total)
+    step = LONGEST - OVERLAP
+    for first in range(0, max(total - OVERLAP, 1), step):
+        part = slice(first, min(first + LONGEST, total))
+        piece = denoise(Points(*(a[part] for a in (points.points, points.confidence, points.residual, points.sigma))))
+        length = len(piece.points)
+        ramp = np.minimum(np.minimum(np.arange(length) + 1, np.arange(length)[::-1] + 1), OVERLAP).astype(np.float64)
+        smooth[part] += ramp[:, None, None] * piece.points
+        sigma[part] += ramp[:, None] * piece.sigma
+        weight[part] += ramp
+    return replace(points, points=smooth / weight[:, None, None], sigma=sigma / weight[:, None])
