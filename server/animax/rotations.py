@@ -125,7 +125,7 @@ def make_continuous(q: ArrayLike) -> Array:
 
 def shortest_arc(a: ArrayLike, b: ArrayLike) -> Array:
     """The twist-free rotation (swing) that takes direction ``a`` (..., 3) to direction ``b`` (..., 3)."""
-    a, b = _unit(a), _unit(b)
+    a, b = np.broadcast_arrays(_unit(a), _unit(b))
     w = 1 + np.sum(a * b, axis=-1, keepdims=True)
     # opposite directions: half a turn about any axis perpendicular to a
     helper = np.where(np.abs(a[..., :1]) < 0.6, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))

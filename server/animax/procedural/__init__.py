@@ -1,0 +1,157 @@
+"""Procedural rigs: animated creatures and machines made from a kind and a seed, as GLB files.
+
+They are the examples of the project, its fixtures, and training data of known truth. The same kind and seed give the
+same bytes. Models stand on y = 0, face +Z with Y up, and measure metres.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax import rotations
+from animax.errors import OptionError
+from animax.procedural import captions as _captions
+from animax.procedural.catalogue import DESIGNERS
+from animax.procedural.design import Design
+from animax.procedural.glb import Layout, write
+from animax.procedural.naming import STYLES, named
+from animax.procedural.take import Take
+
+__all__ = ["EXAMPLES", "KINDS", "MotionFacts", "RigFacts", "captions", "describe", "generate"]
+
+_EXAMPLE_SEEDS: dict[str, int] = {}
+
+KINDS: tuple[str, ...] = tuple(DESIGNERS)
+"""What can be generated."""
+EXAMPLES: dict[str, int] = {kind: _EXAMPLE_SEEDS.get(kind, 0) for kind in KINDS}
+"""Seed of each kind's file in ``examples/``."""
+MAX_SEED = 2**32 - 1
+ORIENTATIONS = ("y_along", "x_along", "world")
+
+
+@dataclass(frozen=True, eq=False)
+class MotionFacts:
+    """What is true of a generated motion.
+
+    Attributes:
+        name: of the animation in the file.
+        action: what it shows, see ``animax.procedural.captions``.
+        loop: its last frame equals its first.
+        seconds: its length.
+        ground_speed: metres a second that the ground passes backwards under a body that walks in place; 0 on the spot.
+        contacts: for each joint (by its name in the file) that is planted at times, (F,) whether it is, F evenly spread
+            moments from first to last.
+    """
+
+    name: str
+    action: str
+    loop: bool
+    seconds: float
+    ground_speed: float
+    contacts: Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class RigFacts:
+    """What is true of a generated rig.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        seed: as given.
+        noun: what it is, in a word or two.
+        description: the same with its looks, without article.
+        joints: names in the file, parents first.
+        skinned: one bending mesh, or rigid parts on moving nodes.
+        motions: by name.
+    """
+
+    kind: str
+    seed: int
+    noun: str
+    description: str
+    joints: tuple[str, ...]
+    skinned: bool
+    motions: Mapping[str, MotionFacts]
+
+
+def generate(kind: str, seed: int = 0, *, motions: bool = True) -> bytes:
+    """A GLB with one rig and, unless ``motions`` is False, its animations.
+
+    Raises:
+        OptionError: unknown kind, or a seed out of range.
+    """
+    design = _design(kind, seed)
+    takes: dict[str, Take] = {}
+    if motions:
+        takes = {name: motion.perform() for name, motion in design.motions.items()}
+    return write(
+        design.armature, _layout(kind, seed, design), design.surface(), takes, skinned=design.skinned, scene=kind
+    )
+
+
+def captions(kind: str, motion: str, seed: int = 0) -> list[str]:
+    """Five prompts, short to long, for one motion of a generated rig.
+
+    Raises:
+        OptionError: unknown kind or motion, or a seed out of range.
+    """
+    design = _design(kind, seed)
+    if motion not in design.motions:
+        raise OptionError("motion", motion, ", ".join(design.motions))
+    rng = _generator("captions", kind, motion, seed=seed)
+    return _captions.phrase(design.motions[motion].action, design.noun, design.description, rng)
+
+
+def describe(kind: str, seed: int = 0) -> RigFacts:
+    """Facts about a generated rig and its motions.
+
+    Raises:
+        OptionError: unknown kind, or a seed out of range.
+    """
+    design = _design(kind, seed)
+    names = _layout(kind, seed, design).names
+    facts = {}
+    for name, motion in design.motions.items():
+        take = motion.perform()
+        contacts = {names[design.armature.index[key]]: mask for key, mask in take.contacts.items()}
+        facts[name] = MotionFacts(name, motion.action, take.loop, take.seconds, take.ground_speed, contacts)
+    return RigFacts(kind, seed, design.noun, design.description, tuple(names), design.skinned, facts)
+
+
+@lru_cache(maxsize=64)
+def _design(kind: str, seed: int) -> Design:
+    if kind not in DESIGNERS:
+        raise OptionError("kind", kind, ", ".join(KINDS))
+    if not 0 <= seed <= MAX_SEED:
+        raise OptionError("seed", seed, f"0 to {MAX_SEED}")
+    return DESIGNERS[kind](_generator("design", kind, seed=seed))
+
+
+def _generator(*purpose: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32("/".join(purpose).encode()), seed])
+
+
+def _layout(kind: str, seed: int, design: Design) -> Layout:
+    """How this seed's file is laid out: files in the wild differ in all of this."""
+    rng = _generator("layout", kind, seed=seed)
+    style = str(rng.choice(STYLES))
+    orientation = str(rng.choice(ORIENTATIONS))
+    vectors = design.armature.tails - design.armature.heads
+    turns = np.tile(rotations.IDENTITY, (len(vectors), 1))
+    if orientation != "world" and design.skinned:
+        turns = rotations.shortest_arc(np.eye(3)["xyz".index(orientation[0])], vectors)
+    top, turn, unit = None, rotations.IDENTITY, 1.0
+    choice = rng.random()
+    if choice < 0.4:
+        top = "Armature"
+    elif choice < 0.55 and design.skinned:
+        # as exported by tools that work in centimetres with Z up
+        top, unit = "Armature", 0.01
+        turn = rotations.from_rotation_vector(np.array([-np.pi / 2, 0.0, 0.0]))
+    return Layout(named([bone.key for bone in design.armature.bones], style), turns, top, turn, unit)

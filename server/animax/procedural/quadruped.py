@@ -1,0 +1,306 @@
+"""Four-legged animals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax.procedural import quadruped_motions as motions
+from animax.procedural.armature import SIDES, Armature, ArmatureSketch, mirrored, vec
+from animax.procedural.design import Design, Motion
+from animax.procedural.gait import Leg
+from animax.procedural.organic import Flesh, ball, cone, melt
+from animax.procedural.patch import Patch, srgb
+from animax.procedural.quadruped_motions import Manner, Quadruped
+from animax.procedural.shapes import eyes
+from animax.procedural.take import Limb
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Species:
+    """Proportions. ``shoulder`` in metres, all other lengths as shares of it; angles in degrees over the horizon."""
+
+    noun: str
+    shoulder: tuple[float, float]
+    body: tuple[float, float]
+    girth: tuple[float, float]
+    limb: float
+    neck: tuple[float, float]
+    neck_angle: tuple[float, float]
+    head: float
+    snout: float
+    ear: tuple[float, float]
+    tail: tuple[float, float]
+    bushy: float
+    coats: tuple[tuple[str, str], ...]
+    hooves: bool = False
+    horns: float = 0.0
+
+
+_SPECIES = (
+    _Species(
+        "dog", (0.4, 0.65), (0.95, 1.1), (0.17, 0.21), 1.0, (0.3, 0.38), (40, 60), 0.135, 0.25, (0.14, 0.05), (0.5, 0.7),
+        0.045, (("brown", "#8a5a33"), ("black", "#2b2725"), ("golden", "#c8964e"), ("grey", "#7f7a73")),
+    ),
+    _Species(
+        "fox", (0.33, 0.42), (1.05, 1.2), (0.16, 0.18), 0.9, (0.3, 0.36), (30, 45), 0.15, 0.27, (0.2, 0.07), (0.8, 1.0),
+        0.11, (("red", "#c05a22"), ("silver", "#6d7078"), ("white", "#dcdad2")),
+    ),
+    _Species(
+        "cat", (0.26, 0.32), (1.15, 1.3), (0.17, 0.2), 0.95, (0.24, 0.3), (25, 45), 0.17, 0.11, (0.15, 0.07), (1.0, 1.2),
+        0.045, (("ginger", "#c9803a"), ("black", "#2a2828"), ("grey", "#85858c"), ("cream", "#d9c6a0")),
+    ),
+    _Species(
+        "horse", (1.35, 1.65), (0.95, 1.05), (0.19, 0.215), 0.85, (0.55, 0.62), (45, 60), 0.12, 0.33, (0.11, 0.035),
+        (0.55, 0.7), 0.06, (("bay", "#7a4526"), ("black", "#2c2624"), ("grey", "#9a9a98"), ("chestnut", "#97502a")), True,
+    ),
+    _Species(
+        "deer", (0.9, 1.15), (0.9, 1.0), (0.16, 0.18), 0.7, (0.45, 0.55), (50, 65), 0.11, 0.24, (0.17, 0.06), (0.18, 0.25),
+        0.04, (("fawn", "#a9743f"), ("brown", "#7a5232")), True, 0.35,
+    ),
+    _Species(
+        "cow", (1.25, 1.45), (1.05, 1.2), (0.24, 0.28), 1.1, (0.32, 0.4), (10, 30), 0.15, 0.3, (0.14, 0.06), (0.65, 0.75),
+        0.025, (("brown", "#7d4e31"), ("white", "#cfc9bd"), ("black", "#2d2a29")), True, 0.16,
+    ),
+    _Species(
+        "bear", (0.85, 1.15), (1.05, 1.2), (0.26, 0.31), 1.6, (0.26, 0.32), (10, 25), 0.19, 0.22, (0.07, 0.06), (0.12, 0.16),
+        0.05, (("brown", "#5e3d26"), ("black", "#262322"), ("white", "#d8d6cc")),
+    ),
+)  # fmt: skip
+
+
+def design_quadruped(rng: np.random.Generator) -> Design:
+    """Draw a dog, a fox, a cat, a horse, a deer, a cow or a bear."""
+    species = _SPECIES[int(rng.integers(len(_SPECIES)))]
+    shape = _Shape(
+        s=float(rng.uniform(*species.shoulder)),
+        body=float(rng.uniform(*species.body)),
+        girth=float(rng.uniform(*species.girth)),
+        limb=species.limb * float(rng.uniform(0.92, 1.1)),
+        neck=float(rng.uniform(*species.neck)),
+        neck_angle=float(np.radians(rng.uniform(*species.neck_angle))),
+        head=species.head * float(rng.uniform(0.94, 1.08)),
+        snout=species.snout * float(rng.uniform(0.9, 1.1)),
+        ear=species.ear,
+        tail=float(rng.uniform(*species.tail)),
+        bushy=species.bushy,
+        horns=species.horns if rng.random() < 0.7 else 0.0,
+        spines=int(rng.integers(2, 5)),
+        necks=2 if species.neck[0] > 0.4 else int(rng.integers(1, 3)),
+        tails=int(rng.integers(2, 4)) if species.tail[0] < 0.3 else int(rng.integers(4, 7)),
+        root=bool(rng.random() < 0.4),
+    )
+    armature = _armature(shape)
+    coat_name, coat = species.coats[int(rng.integers(len(species.coats)))]
+    marked = bool(rng.random() < 0.6)
+    manner = Manner(
+        tempo=float(rng.uniform(0.9, 1.12)),
+        stride=float(rng.uniform(0.9, 1.1)),
+        bounce=float(rng.uniform(0.75, 1.3)),
+        sway=float(rng.uniform(0.75, 1.35)),
+        wag=float(rng.uniform(0.6, 1.4)),
+        seed=int(rng.integers(2**31)),
+    )
+    across = np.array([1.0, 0.0, 0.0])
+    legs = {}
+    for suffix, _ in SIDES:
+        front = Limb(f"humerus{suffix}", f"radius{suffix}", np.array([0.0, 0.0, -1.0]))
+        hind = Limb(f"femur{suffix}", f"tibia{suffix}", np.array([0.0, 0.0, 1.0]))
+        legs[f"front{suffix}"] = Leg(front, f"carpus{suffix}", f"forepaw{suffix}", across)
+        legs[f"hind{suffix}"] = Leg(hind, f"tarsus{suffix}", f"hindpaw{suffix}", across)
+    animal = Quadruped(armature, shape.s, shape.body * shape.s, shape.girth * shape.s, legs, manner)
+    surface = partial(_surface, armature, shape, srgb(coat), marked, species.hooves)
+    makers = {
+        "idle": ("idle", motions.idle),
+        "walk": ("walk", motions.walk),
+        "trot": ("trot", motions.trot),
+        "gallop": ("gallop", motions.gallop),
+        "graze": ("graze", motions.graze),
+        "jump": ("jump", motions.jump),
+        "sit": ("sit_animal", motions.sit),
+        "bark": ("bark", motions.bark),
+        "bite": ("bite", motions.bite),
+        "look_no": ("no", motions.shake_head),
+        "death": ("death", motions.death),
+    }
+    named = {name: Motion(action, partial(maker, animal)) for name, (action, maker) in makers.items()}
+    size = "small " if shape.s < np.mean(species.shoulder) else "large "
+    return Design(species.noun, f"{size}{coat_name} {species.noun}", armature, surface, named)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    s: float
+    body: float
+    girth: float
+    limb: float
+    neck: float
+    neck_angle: float
+    head: float
+    snout: float
+    ear: tuple[float, float]
+    tail: float
+    bushy: float
+    horns: float
+    spines: int
+    necks: int
+    tails: int
+    root: bool
+
+
+def _armature(shape: _Shape) -> Armature:
+    sketch = ArmatureSketch()
+    s, length = shape.s, shape.body * shape.s
+    rear, front = -0.5 * length, 0.5 * length
+    top = sketch.bone("root", None, (0, 0, 0), (0, 0, 0.2 * s)) if shape.root else None
+    croup = np.array([0.0, 0.9 * s, rear + 0.1 * s])
+    hips = sketch.bone("hips", top, croup, (0, 0.87 * s, rear - 0.06 * s))
+    withers = np.array([0.0, 0.88 * s, front - 0.08 * s])
+    base = np.array([0.0, 0.84 * s, front + 0.06 * s])
+    steps = np.linspace(0, 1, shape.spines)[:, None]
+    back = np.concatenate([croup + steps * (withers - croup), base[None]])
+    back[1:-2, 1] += 0.01 * s
+    spine = sketch.chain([f"spine.{i + 1}" for i in range(shape.spines)], hips, back)
+    rise = np.array([0.0, np.sin(shape.neck_angle), np.cos(shape.neck_angle)])
+    # necks curve up out of the body
+    ends = [base]
+    for i in range(shape.necks):
+        lean = np.array([0.0, 0.12, -0.1]) * (i - 0.5 * (shape.necks - 1))
+        ends.append(ends[-1] + (rise + lean) * shape.neck * s / shape.necks)
+    neck = sketch.chain([f"neck.{i + 1}" for i in range(shape.necks)], spine[-1], ends)
+    poll = ends[-1]
+    nose_dir = np.array([0.0, -0.42, 0.9]) / np.linalg.norm([0.42, 0.9])
+    reach = (0.6 * shape.head + shape.snout) * s
+    sketch.bone("head", neck[-1], poll, poll + nose_dir * reach)
+    hinge = poll + nose_dir * 0.25 * reach + np.array([0, -0.55 * shape.head * s, 0])
+    sketch.bone("jaw", "head", hinge, hinge + nose_dir * 0.68 * reach + np.array([0, 0.1 * shape.head * s, 0]))
+    for suffix, side in SIDES:
+        root = poll + np.array([0.55 * shape.head * s, 0.6 * shape.head * s, 0.05 * shape.head * s])
+        tip = root + np.array([0.35, 1.0, -0.1]) / 1.06 * shape.ear[0] * s
+        sketch.bone(f"ear{suffix}", "head", mirrored(root, side), mirrored(tip, side))
+    start = np.array([0.0, 0.87 * s, rear - 0.06 * s])
+    # tails hang in a curve
+    angles = np.linspace(-0.35, -1.15, shape.tails)
+    steps = np.stack([np.zeros(shape.tails), np.sin(angles), -np.cos(angles)], axis=-1) * shape.tail * s / shape.tails
+    sketch.chain(
+        [f"tail.{i + 1}" for i in range(shape.tails)], hips, start + np.pad(np.cumsum(steps, axis=0), ((1, 0), (0, 0)))
+    )
+    fx, hx = 0.62 * shape.girth * s, 0.6 * shape.girth * s
+    for suffix, side in SIDES:
+        points = np.array([
+            [0.7 * fx, 0.86 * s, front - 0.1 * s], [fx, 0.6 * s, front + 0.06 * s], [fx, 0.42 * s, front - 0.13 * s],
+            [fx, 0.2 * s, front - 0.03 * s], [fx, 0.045 * s, front - 0.01 * s], [fx, 0.025 * s, front + 0.075 * s],
+        ])  # fmt: skip
+        keys = [f"{key}{suffix}" for key in ("scapula", "humerus", "radius", "carpus", "forepaw")]
+        sketch.chain(keys, spine[-1], mirrored(points, side))
+    for suffix, side in SIDES:
+        points = np.array([
+            [hx, 0.8 * s, rear + 0.07 * s], [hx, 0.49 * s, rear + 0.2 * s], [hx, 0.26 * s, rear - 0.09 * s],
+            [hx, 0.045 * s, rear - 0.02 * s], [hx, 0.025 * s, rear + 0.065 * s],
+        ])  # fmt: skip
+        keys = [f"{key}{suffix}" for key in ("femur", "tibia", "tarsus", "hindpaw")]
+        sketch.chain(keys, hips, mirrored(points, side))
+    return sketch.armature()
+
+
+def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hooves: bool) -> list[Patch]:
+    s, g, k = shape.s, shape.girth * shape.s, shape.limb * shape.s
+    pale = np.minimum(coat * 0.5 + 0.35, 0.85)
+    dark = coat * 0.25
+    foot = srgb("#2a2522") if hooves else (pale if marked else coat * 0.6)
+    flesh: list[Flesh] = []
+    hips = armature["hips"]
+    flesh.append(
+        cone(
+            "hips",
+            hips.head + vec(0, -0.14 * s, -0.02 * s),
+            hips.head + vec(0, -0.1 * s, -0.1 * s),
+            (0.8 * g, 0.62 * g),
+            coat,
+        )
+    )
+    spines = [bone for bone in armature.bones if bone.key.startswith("spine")]
+    for i, bone in enumerate(spines[:-1]):
+        a, b = (float(np.interp(x / max(len(spines) - 1, 1), [0, 0.35, 1], [0.82, 0.86, 1.0])) for x in (i, i + 1))
+        low = np.array([0.0, -1.0, 0.0])
+        flesh.append(
+            cone(bone.key, bone.head + low * (a * g), bone.tail + low * (b * g), (a * g, b * g), coat, (0.95, 1.0, 1.0))
+        )
+    chest = spines[-1]
+    flesh.append(
+        cone(
+            chest.key,
+            chest.head + vec(0, -1.02 * g, 0),
+            chest.tail + vec(0, -1.05 * g, 0.0),
+            (1.02 * g, 0.72 * g),
+            coat,
+            (0.9, 1.05, 1.0),
+        )
+    )
+    necks = [bone for bone in armature.bones if bone.key.startswith("neck")]
+    thick = np.linspace(0.72 * g, max(0.42 * g, 0.55 * shape.head * s), len(necks) + 1)
+    for i, bone in enumerate(necks):
+        sag = np.array([0, -0.35 * g, 0]) if i == 0 else np.zeros(3)
+        flesh.append(cone(bone.key, bone.head + sag, bone.tail, (thick[i], thick[i + 1]), coat, (0.8, 1.0, 1.0)))
+    head, jaw = armature["head"], armature["jaw"]
+    r = shape.head * s
+    nose_dir = armature.vector("head") / armature.length("head")
+    skull = head.head + nose_dir * 0.5 * r
+    flesh.append(ball("head", skull, r * 0.8, coat, (0.92, 0.95, 1.0)))
+    tip = head.tail - nose_dir * 0.28 * r
+    flesh.append(
+        cone("head", skull + vec(0, 0.06 * r, 0), tip + vec(0, 0.06 * r, 0), (0.56 * r, 0.3 * r), coat, (0.9, 0.9, 1.0))
+    )
+    flesh.append(ball("head", head.tail + vec(0, 0.1 * r, -0.12 * r), 0.17 * r, srgb("#1d1817"), (1.2, 0.85, 0.9)))
+    flesh.append(cone("jaw", jaw.head, jaw.tail, (0.34 * r, 0.18 * r), pale if marked else coat, (0.85, 0.75, 1.0)))
+    for suffix, side in SIDES:
+        ear = armature[f"ear{suffix}"]
+        ear_width = shape.ear[1] * s
+        flesh.append(cone(ear.key, ear.head, ear.tail - 0.4 * ear_width * armature.vector(ear.key) / armature.length(ear.key),
+                          (ear_width, 0.38 * ear_width), coat * 0.8, (1.0, 1.0, 0.5)))  # fmt: skip
+        if shape.horns:
+            root = skull + mirrored([0.5 * r, 0.6 * r, -0.1 * r], side)
+            bend = root + mirrored([0.55, 0.6, -0.15], side) * shape.horns * s
+            end = bend + mirrored([-0.1, 0.65, 0.2], side) * shape.horns * s
+            bone_color = srgb("#b9a88a")
+            flesh += [
+                cone("head", root, bend, (0.2 * r, 0.15 * r), bone_color),
+                cone("head", bend, end, (0.15 * r, 0.06 * r), bone_color),
+            ]
+        for keys, radii in (
+            (("scapula", "humerus", "radius", "carpus", "forepaw"), (0.085, 0.075, 0.05, 0.034, 0.034, 0.03)),
+            (("femur", "tibia", "tarsus", "hindpaw"), (0.115, 0.07, 0.04, 0.034, 0.03)),
+        ):
+            for i, key in enumerate(keys):
+                bone = armature[f"{key}{suffix}"]
+                paw = key.endswith("paw")
+                color = foot if paw or (marked and key in ("carpus", "tarsus")) else coat
+                a, b = radii[i] * k, radii[i + 1] * k
+                start, end = bone.head, bone.tail
+                if paw:
+                    a, b = min(1.05 * a, 0.04 * s * 1.3), min(0.95 * b, 0.035 * s * 1.2)
+                    start = start * [1, 0, 1] + vec(0, 0.85 * a, 0)
+                    end = end * [1, 0, 1] + vec(0, 0.8 * b, -0.5 * b)
+                flesh.append(cone(bone.key, start, end, (a, b), color, (1.1, 0.85, 1.0) if paw else (0.85, 1.0, 1.0)))
+    tails = [bone for bone in armature.bones if bone.key.startswith("tail")]
+    for i, bone in enumerate(tails):
+        x = np.array([i, i + 1]) / len(tails)
+        width = np.interp(x, [0, 0.2, 0.7, 1.0], [0.75, 0.9, 1.0, 0.4]) * max(shape.bushy, 0.02) * s
+        color = (pale if marked else dark) if i == len(tails) - 1 else coat
+        flesh.append(cone(bone.key, bone.head, bone.tail, (float(width[0]), float(width[1])), color))
+
+    def shade(positions: Array, normals: Array, colors: Array) -> Array:
+        under = np.clip((-normals[:, 1] - 0.15) / 0.7, 0.0, 1.0)[:, None] * (0.75 if marked else 0.3)
+        trunk = (positions[:, 1:2] > 0.38 * s).astype(np.float64)
+        return colors * (1 - under * trunk) + pale * under * trunk
+
+    cell = 0.048 * s * (0.7 + 0.3 * shape.body)
+    body = melt(armature, flesh, cell=cell, soft=0.014 * s, shade=shade)
+    look = np.array([0.75, 0.1, 0.66])
+    place = skull + vec(0.5 * r, 0.3 * r, 0.42 * r)
+    return [body, *eyes(armature, "head", place, 0.16 * r, look, srgb("#1c120c"), srgb("#5a3a1c"), pupil=0.6)]
