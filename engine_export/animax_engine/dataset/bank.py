@@ -1,0 +1,197 @@
+"""The bank: marker positions and template-view renders of every frame of every clip, computed once.
+
+Markers are stored in the *body frame*: origin at the centre of the rest box, x to the rig's left, y up, z forward, half the
+rest box's diagonal as the unit. There, all rigs share the same four template cameras.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax.assets import load_rig, read_clips
+from animax.assets.markers import choose_markers
+from animax.assets.rig import Rig
+from animax.errors import AnimaxError
+from animax.motion.travel import remove_travel
+from animax.views.camera import ROOM, template_cameras
+from animax.views.render import render_frames
+
+FPS = 16.0
+"""Frames a second of the network's clips (Wan's)."""
+MIN_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Source:
+    """One rig to read, with what is known about it.
+
+    Attributes:
+        path: the GLB.
+        facing: axis that its clips face, or None for the estimate.
+        split: "train" or "val".
+        category: for balanced sampling.
+        clips: captions and facts by clip name; None takes every clip with its name as the caption.
+    """
+
+    path: Path
+    id: str
+    facing: str | None
+    split: str
+    category: str
+    clips: dict[str, dict[str, Any]] | None
+
+
+def read_sources(data: Path) -> list[Source]:
+    """The rigs below ``data``: by its manifest.json where there is one, else every .glb and .gltf file."""
+    manifest = data / "manifest.json"
+    if not manifest.exists():
+        paths = sorted([*data.rglob("*.glb"), *data.rglob("*.gltf")])
+        return [Source(path, path.stem, None, "train", "own", None) for path in paths]
+    return [
+        Source(
+            data / rig["file"],
+            rig["id"],
+            rig["front_axis"],
+            rig["split"],
+            rig["category"],
+            {clip["name"]: clip for clip in rig["clips"]},
+        )
+        for rig in json.loads(manifest.read_text())["rigs"]
+    ]
+
+
+def body_frame(rig: Rig) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Axes (3, 3; rows left, up, forward), origin (3,) and unit of the rig's body frame."""
+    low, high = rig.rest_box
+    axes = np.stack([np.cross(rig.stance.up, rig.stance.forward), rig.stance.up, rig.stance.forward])
+    return axes, (low + high) / 2, rig.size / 2
+
+
+def to_body(rig: Rig, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World points (..., 3) in the body frame."""
+    axes, origin, unit = body_frame(rig)
+    return (points - origin) @ axes.T / unit
+
+
+def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """One rig's index entry and arrays."""
+    rig = load_rig(source.path, facing=source.facing)
+    markers = choose_markers(rig, channels)
+    cameras = template_cameras(rig, size=max(rgb_size, 1))
+
+    def place(globals_: NDArray[np.float64]) -> NDArray[np.float16]:
+        out = np.zeros((*globals_.shape[:-3], channels, 3), np.float16)
+        out[..., markers.channels, :] = to_body(rig, markers.positions(globals_))
+        return out
+
+    def renders(globals_: NDArray[np.float64]) -> NDArray[np.uint8]:
+        chunks = [
+            render_frames(rig.mesh, rig.mesh.skin(globals_[i : i + 16]), cameras, up=rig.stance.up)
+            for i in range(0, len(globals_), 16)
+        ]
+        return np.concatenate(chunks, axis=1).transpose(1, 0, 2, 3, 4)  # frames first
+
+    rest = rig.skeleton.rest_globals
+    head_of = {int(joint): i for i, joint in enumerate(markers.joints) if markers.kinds[i] == 0}
+    parent_marker = np.full(channels, -1)
+    driver_index = {int(joint): i for i, joint in enumerate(markers.drivers)}
+    for i, joint in enumerate(markers.joints):
+        if markers.kinds[i] != 0:
+            parent_marker[markers.channels[i]] = markers.channels[head_of[int(joint)]]
+        else:
+            up = markers.driver_parents[driver_index[int(joint)]]
+            if up >= 0:
+                parent_marker[markers.channels[i]] = markers.channels[head_of[int(markers.drivers[up])]]
+    entry: dict[str, Any] = {
+        "id": source.id,
+        "split": source.split,
+        "category": source.category,
+        "channels": sorted(int(c) for c in markers.channels),
+        "parents": parent_marker.tolist(),
+        "clips": [],
+    }
+    poses, pictures = [place(rest[None])], []
+    if rgb_size:
+        pictures.append(renders(rest[None]))
+    for clip in read_clips(rig, fps=FPS):
+        facts = (source.clips or {}).get(clip.name, {} if source.clips is None else None)
+        if facts is None or len(clip) < MIN_FRAMES:
+            continue
+        globals_ = rig.skeleton.globals(remove_travel(clip, rig).pose)
+        poses.append(place(globals_))
+        if rgb_size:
+            pictures.append(renders(globals_))
+        entry["clips"].append(
+            {
+                "name": clip.name,
+                "frames": len(clip),
+                "loop": bool(facts.get("loop", clip.loop)),
+                "action": facts.get("action", clip.name),
+                "captions": facts.get("captions", [clip.name.replace("_", " ").lower()]),
+            }
+        )
+    arrays: dict[str, NDArray[Any]] = {"poses": np.concatenate(poses)}
+    if rgb_size:
+        arrays["rgb"] = np.concatenate(pictures)
+    return entry, arrays
+
+
+def _safe_entry(source: Source, channels: int, rgb_size: int) -> tuple[str, Any, Any]:
+    try:
+        return source.id, *_entry(source, channels, rgb_size)
+    except AnimaxError as error:
+        return source.id, error, None
+
+
+def build_bank(
+    data: Path, out: Path, *, channels: int, rgb_size: int, workers: int = 2, only: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Write ``out``/index.json, poses.npy (N, channels, 3) float16 and, with ``rgb_size``, rgb.npy
+    (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig."""
+    sources = [s for s in read_sources(data) if not only or s.id in only]
+    out.mkdir(parents=True, exist_ok=True)
+    rigs, arrays, first = [], [], 0
+    with ProcessPoolExecutor(workers) as pool:
+        for i, (name, entry, stored) in enumerate(
+            pool.map(_safe_entry, sources, [channels] * len(sources), [rgb_size] * len(sources))
+        ):
+            if stored is None:
+                yield f"{name}: left out: {entry}"
+                continue
+            entry["first"] = first
+            first += len(stored["poses"])
+            rigs.append(entry)
+            arrays.append(stored)
+            yield f"{i + 1}/{len(sources)} {name}: {len(entry['clips'])} clips, {len(stored['poses'])} frames"
+    np.save(out / "poses.npy", np.concatenate([a["poses"] for a in arrays]))
+    if rgb_size:
+        np.save(out / "rgb.npy", np.concatenate([a["rgb"] for a in arrays]))
+    (out / "index.json").write_text(
+        json.dumps({"fps": FPS, "room": ROOM, "channels": channels, "rgb_size": rgb_size, "rigs": rigs})
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: ``python -m animax_engine.dataset.bank DATA OUT``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--rgb-size", type=int, default=24)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args(argv)
+    for line in build_bank(args.data, args.out, channels=args.channels, rgb_size=args.rgb_size, workers=args.workers):
+        print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Random training batches drawn from a bank: windows of clips, augmented, projected and drawn as pose maps."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from animax.assets.markers import mirror_channels
+from animax.diffusion.latents import RGB_SCALE, LatentSpace
+from animax.diffusion.text import TextEncoder
+from animax.views.camera import orbit
+from animax.views.render import BACKGROUND
+
+MIRRORED_VIEWS = (0, 3, 2, 1)
+"""The view that each template view shows when the body is mirrored: left and right change places."""
+_SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_SIDE = re.compile(r"\b(left|right|Left|Right)\b")
+
+
+def mirrored_caption(caption: str) -> str:
+    """The caption with left and right swapped."""
+    return _SIDE.sub(lambda match: _SIDES[match[0]], caption)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a sample may leave its clip.
+
+    Attributes:
+        speed: largest factor, either way.
+        shape: standard deviation of the log of the body's stretch along each axis (pose-only batches).
+        mirror: probability.
+    """
+
+    speed: float = 1.25
+    shape: float = 0.12
+    mirror: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples of V views and F frames, the template first; compact, to be drawn as latents by ``draw_splats`` and
+    ``picture_latents`` where they are used.
+
+    Attributes:
+        points: (B, V, 1 + F, C, 2) image positions in [0, 1] of the marker on each channel.
+        mask: (B, C) 1 for channels in use.
+        rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
+        text: (B, T, width) float16.
+    """
+
+    points: Tensor
+    mask: Tensor
+    rgb: Tensor | None
+    text: Tensor
+
+
+class Batches:
+    """Draws batches from a bank folder (see ``bank``).
+
+    Args:
+        folder: the bank.
+        space: the latent space to draw in.
+        frames: F of a sample.
+        splits: rigs to take.
+        text: the text encoder; every caption is encoded once, here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: LatentSpace,
+        *,
+        frames: int,
+        text: TextEncoder,
+        splits: tuple[str, ...] = ("train",),
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        seed: int = 0,
+    ) -> None:
+        index = json.loads((folder / "index.json").read_text())
+        self.space, self.frames, self.augmentation = space, frames, augmentation
+        self.random = np.random.default_rng(seed)
+        self.fps = float(index["fps"])
+        self.poses = torch.from_numpy(np.load(folder / "poses.npy"))
+        rgb = folder / "rgb.npy"
+        self.rgb = np.load(rgb, mmap_mode="r") if rgb.exists() else None
+        rigs = [rig for rig in index["rigs"] if rig["split"] in splits]
+        channels = space.codec.channels
+        self.rest = torch.tensor([rig["first"] for rig in rigs])
+        self.masks = torch.zeros(len(rigs), channels)
+        clips: list[dict[str, Any]] = []
+        captions: dict[str, int] = {}
+        for i, rig in enumerate(rigs):
+            self.masks[i, rig["channels"]] = 1.0
+            first = rig["first"] + 1
+            for clip in rig["clips"]:
+                plain = [captions.setdefault(c, len(captions)) for c in clip["captions"]]
+                swapped = [captions.setdefault(mirrored_caption(c), len(captions)) for c in clip["captions"]]
+                clips.append(
+                    {**clip, "rig": i, "first": first, "plain": plain, "swapped": swapped, "category": rig["category"]}
+                )
+                first += clip["frames"]
+        self.clips = clips
+        self.first = np.array([clip["first"] for clip in clips])
+        self.length = np.array([clip["frames"] for clip in clips])
+        self.loop = np.array([clip["loop"] for clip in clips])
+        self.rig = np.array([clip["rig"] for clip in clips])
+        self.weights = balanced_weights(clips)
+        self.text = torch.from_numpy(text.encode(list(captions)).astype(np.float16))
+        cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
+        self.cameras = cameras
+        self.projections = torch.from_numpy(cameras.matrices).float()
+        self.mirror = torch.from_numpy(mirror_channels(channels))
+
+    def rays(self) -> Tensor:
+        """Plücker rays (1, V, 6, size, size) of the template views at the pose maps' resolution."""
+        rays = self.cameras.pluecker(self.space.codec.size, np.zeros(3), 1.0)
+        return torch.from_numpy(rays).float()[None]
+
+    def times(self, clips: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round, other
+        clips start and hold at their ends."""
+        speed = np.exp(self.random.uniform(-1, 1, len(clips)) * np.log(self.augmentation.speed))[:, None]
+        steps = np.arange(self.frames) * speed
+        last = (self.length[clips] - 1)[:, None].astype(float)
+        free = last - steps[:, -1:]
+        start = np.where(
+            free > 0, self.random.random((len(clips), 1)) * free, -self.random.integers(0, 5, (len(clips), 1))
+        )
+        loop = self.loop[clips][:, None]
+        start = np.where(loop, self.random.random((len(clips), 1)) * last, start)
+        times = start + steps
+        return np.where(loop, np.mod(times, np.maximum(last, 1.0)), np.clip(times, 0, last))
+
+    def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
+        """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
+        if clips is None:
+            clips = self.random.choice(len(self.clips), batch, p=self.weights)
+        times = self.times(clips)
+        low = np.floor(times).astype(np.int64)
+        high = np.minimum(low + 1, (self.length[clips] - 1)[:, None])
+        blend = torch.from_numpy(times - low).float()[..., None, None]
+        base = self.first[clips][:, None]
+        points = self.poses[base + low].float().lerp(self.poses[base + high].float(), blend)
+        rest = self.poses[self.rest[self.rig[clips]]].float()
+        points = torch.cat([rest[:, None], points], dim=1)  # (B, 1 + F, C, 3)
+        mask = self.masks[self.rig[clips]]
+        mirrored = self.random.random(batch) < self.augmentation.mirror
+        flip = torch.from_numpy(mirrored)[:, None, None, None]
+        points = torch.where(flip, points[:, :, self.mirror] * torch.tensor([-1.0, 1, 1]), points)
+        mask = torch.where(flip[:, 0, 0], mask[:, self.mirror], mask)
+        if not joint:
+            stretch = np.exp(self.random.normal(0, self.augmentation.shape, (batch, 1, 1, 3)))
+            points = points * torch.from_numpy(stretch / np.cbrt(stretch.prod(-1, keepdims=True))).float()
+        chosen = (
+            torch.from_numpy(self.random.integers(0, 4, (batch, 1))) if views == 1 else torch.arange(4).expand(batch, 4)
+        )
+        rgb = self._pictures(clips, np.rint(times).astype(np.int64), chosen.numpy(), mirrored) if joint else None
+        return Batch(project(points, self.projections[chosen]), mask, rgb, self._texts(clips, mirrored))
+
+    def _pictures(
+        self, clips: NDArray[np.int64], frames: NDArray[np.int64], views: NDArray[np.int64], mirrored: NDArray[np.bool_]
+    ) -> Tensor:
+        """Renders (B, V, 1 + F, H, W, 3), the template first."""
+        assert self.rgb is not None, "the bank holds no renders"
+        rows = np.concatenate(
+            [self.rest[self.rig[clips]].numpy()[:, None], self.first[clips][:, None] + frames], axis=1
+        )
+        source = np.where(mirrored[:, None], np.array(MIRRORED_VIEWS)[views], views)
+        pictures = self.rgb[rows[:, None, :], source[:, :, None]]  # (B, V, 1 + F, H, W, 3)
+        pictures[mirrored] = pictures[mirrored][..., ::-1, :]
+        return torch.from_numpy(pictures)
+
+    def _texts(self, clips: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
+        rows = []
+        for clip, swap in zip(clips, mirrored, strict=True):
+            choices = self.clips[clip]["swapped" if swap else "plain"]
+            rows.append(choices[self.random.integers(len(choices))])
+        return self.text[rows]
+
+
+def balanced_weights(clips: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Sampling probability of each clip: every category and, in it, every action counts by the square root of its size."""
+
+    def counts(key: str) -> dict[str, int]:
+        out: dict[str, int] = {}
+        for clip in clips:
+            out[clip[key]] = out.get(clip[key], 0) + 1
+        return out
+
+    for clip in clips:
+        clip["kind"] = f"{clip['category']}/{clip['action']}"
+    categories, kinds = counts("category"), counts("kind")
+    weights = np.array([categories[c["category"]] ** -0.5 * kinds[c["kind"]] ** -0.5 for c in clips])
+    return weights / weights.sum()
+
+
+def project(points: Tensor, projections: Tensor) -> Tensor:
+    """Image positions (B, V, F, C, 2) in [0, 1] of points (B, F, C, 3) by projections (B, V, 3, 4) onto unit images."""
+    homogeneous = torch.einsum("bvij,bfcj->bvfci", projections[..., :3], points) + projections[:, :, None, None, :, 3]
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def draw_splats(points: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
+    """Pose latents (B, V, F, C, size, size) of ``points`` (B, V, F, C, 2) in [0, 1], ordered by channel.
+
+    The same as ``SplatPoseMap.draw`` and ``LatentSpace.encode_pose``, for many rigs at once: ``mask`` (B, C) is 0 for
+    channels that are not in use, and points outside the picture are drawn at its edge.
+    """
+    size = space.codec.size
+    cells = 1 + points.clamp(0.0, 1.0) * (size - 2)
+    distance = (cells[..., None] - (torch.arange(size) + 0.5)).abs()
+    weights = torch.where(distance < 0.5, 0.75 - distance.square(), 0.5 * (1.5 - distance).clamp(min=0.0).square())
+    across, down = weights[..., 0, :], weights[..., 1, :] * (mask[:, None, None, :, None] * space.pose_scale)
+    return down[..., :, None] * across[..., None, :]
+
+
+def picture_latents(rgb: Tensor) -> Tensor:
+    """RGB latents (..., 3, H, W) of pictures (..., H, W, 3) uint8, as ``LatentSpace.encode_rgb``."""
+    return ((rgb.float() - torch.tensor(BACKGROUND)) * (RGB_SCALE / 255)).movedim(-1, -3)

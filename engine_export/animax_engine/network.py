@@ -1,0 +1,407 @@
+"""VideoPoseTransformer: the joint video-pose diffusion transformer (paper § 3.2, appendix A.2).
+
+A transformer laid out as Wan2.1's, plus what AnimaX adds: RGB and pose tokens in one sequence per view, rotary positions
+shared by the two tokens of one place, a modality embedding in the timestep embedding, Plücker rays, and attention across
+views.
+
+Symbols: B batch, V views, F frames, S time slots of a sequence (1 + (F-1)/patch), N tokens of a view, d width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One modality's latents and how they become tokens.
+
+    Attributes:
+        channels: C.
+        size: height and width of a latent frame.
+        patch: frames, rows and columns of a token. With more than one frame a slot, the first slot holds frame 0 alone
+            (causal layout, F = 1 + k · frames).
+        bottleneck: inner width of a low-rank patch embedding and head; 0 for a full-rank one.
+    """
+
+    channels: int
+    size: int
+    patch: tuple[int, int, int]
+    bottleneck: int = 0
+
+    @property
+    def grid(self) -> int:
+        """Tokens along a side of a frame."""
+        return self.size // self.patch[1]
+
+    @property
+    def patch_width(self) -> int:
+        """Numbers in a patch."""
+        return self.channels * math.prod(self.patch)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and switches of a ``VideoPoseTransformer``.
+
+    Attributes:
+        rgb, pose: the two streams; equal token grids. Equal streams share one patch embedding and head, as two latents of
+            one VAE do.
+        width, depth, heads, ffn: trunk. ffn is the inner width of the feed-forward layers.
+        text_width: width of the text encoder's tokens.
+        frequencies: width of the sinusoidal encodings of noise level and modality.
+        time_scale: factor from noise level in [0, 1] to the sinusoid's argument (Wan: 1000).
+        text_scale: factor on the text's tokens, to bring unit vectors to unit variance.
+        prediction: what the head gives: the clean latents, or the velocity noise − latents.
+        pooled_text: add the text's first token to the timestep embedding.
+        multi_view: cross-view attention and rays (stage 2). Off: views do not see each other.
+        joint: RGB tokens take part; off is the pose-only ablation.
+        shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
+    """
+
+    rgb: Stream
+    pose: Stream
+    width: int
+    depth: int
+    heads: int
+    ffn: int
+    text_width: int
+    frequencies: int = 256
+    time_scale: float = 1000.0
+    text_scale: float = 1.0
+    prediction: Literal["clean", "velocity"] = "clean"
+    pooled_text: bool = True
+    multi_view: bool = True
+    joint: bool = True
+    shared_positions: bool = True
+    modality_embedding: bool = True
+    rays: bool = True
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """The inverse of ``as_dict``."""
+        streams = {k: Stream(**{**values[k], "patch": tuple(values[k]["patch"])}) for k in ("rgb", "pose")}
+        return cls(**{**values, **streams})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for manifests and checkpoints."""
+        return asdict(self)
+
+
+EMBEDDED = NetworkConfig(
+    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), bottleneck=96),
+    pose=Stream(channels=64, size=4, patch=(4, 4, 4)),
+    width=256,
+    depth=8,
+    heads=4,
+    ffn=768,
+    text_width=384,
+    text_scale=384**0.5,
+)
+"""Ships with the package and runs on two CPU cores."""
+
+_WAN_LATENTS = Stream(channels=16, size=60, patch=(1, 2, 2))
+WAN_1_3B = NetworkConfig(
+    rgb=_WAN_LATENTS,
+    pose=_WAN_LATENTS,
+    width=1536,
+    depth=30,
+    heads=12,
+    ffn=8960,
+    text_width=4096,
+    prediction="velocity",
+    pooled_text=False,
+)
+"""The shape of Wan2.1-T2V-1.3B at 480 × 480 pixels (8 × smaller latents)."""
+
+
+def sinusoid(values: Tensor, width: int) -> Tensor:
+    """Frequency encoding (..., width) of numbers (...,): cosines, then sines (Wan's order)."""
+    half = width // 2
+    frequencies = torch.pow(10000.0, -torch.arange(half, device=values.device, dtype=torch.float32) / half)
+    angles = values.float()[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotary_angles(slots: int, rows: int, columns: int, head_width: int) -> Tensor:
+    """Rotary angles (slots · rows · columns, head_width / 2) of places (i, j, k); the head's pairs are split among time,
+    height and width as in Wan (22/21/21 of 64)."""
+    pairs = head_width // 2
+    spatial = head_width // 6
+    split = (pairs - 2 * spatial, spatial, spatial)
+    axes = torch.meshgrid(torch.arange(slots), torch.arange(rows), torch.arange(columns), indexing="ij")
+    angles = []
+    for position, count in zip(axes, split, strict=True):
+        frequencies = torch.pow(10000.0, -torch.arange(count, dtype=torch.float32) / count)
+        angles.append(position.reshape(-1, 1).float() * frequencies)
+    return torch.cat(angles, dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary positions to x (B, N, heads, head_width); cos and sin (N, 1, head_width / 2)."""
+    pairs = x.unflatten(-1, (-1, 2))
+    even, odd = pairs[..., 0], pairs[..., 1]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+SHORT = 128
+"""Keys up to which plain matrix products beat the fused attention kernel on a CPU (its backward pass ran 5 × slower at 10
+tokens)."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention of (B, heads, N, w) queries over (B, heads, M, w) keys and values."""
+    if k.shape[2] > SHORT or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+
+
+class Attention(nn.Module):
+    """Multi-head attention with RMS-normalised queries and keys (over the full width, as Wan)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
+        self.o = nn.Linear(width, width)
+        self.norm_q = nn.RMSNorm(width, eps=1e-6)
+        self.norm_k = nn.RMSNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor, context: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """x (B, N, d) attends to context (B, M, d)."""
+        q = self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
+        k = self.norm_k(self.k(context)).unflatten(-1, (self.heads, -1))
+        v = self.v(context).unflatten(-1, (self.heads, -1))
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        q, k, v = (tensor.transpose(1, 2) for tensor in (q.to(v.dtype), k.to(v.dtype), v))
+        return self.o(attend(q, k, v).transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Self-attention within a view, attention across views, cross-attention to the text, feed-forward."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.norm1 = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
+        self.self_attn = Attention(d, config.heads)
+        if config.multi_view:
+            self.view_attn = Attention(d, config.heads)
+            nn.init.zeros_(self.view_attn.o.weight)
+            nn.init.zeros_(self.view_attn.o.bias)
+        self.norm3 = nn.LayerNorm(d, eps=1e-6)
+        self.cross_attn = Attention(d, config.heads)
+        self.norm2 = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
+        self.ffn = nn.Sequential(nn.Linear(d, config.ffn), nn.GELU(approximate="tanh"), nn.Linear(config.ffn, d))
+        self.modulation = nn.Parameter(torch.randn(1, 1, 6, d) / d**0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        text: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        rotary_view: tuple[Tensor, Tensor] | None,
+        views: int,
+        rows: int,
+    ) -> Tensor:
+        """x (B·V, N, d), time (B·V, N, 6, d), text (B·V, T, d); ``rows`` slots of N / rows tokens each."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).unbind(dim=2)
+        y = self.norm1(x) * (1 + scale1) + shift1
+        x = x + gate1 * self.self_attn(y, y, rotary)
+        if rotary_view is not None:
+            y = self.norm1(x) * (1 + scale1) + shift1
+            # (B, V, rows, hw, d) → (B, rows, V, hw, d): one sequence a slot, over the tokens of all views
+            y = y.unflatten(1, (rows, -1)).unflatten(0, (-1, views)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            y = self.view_attn(y, y, rotary_view)
+            y = y.unflatten(0, (-1, rows)).unflatten(2, (views, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            x = x + y
+        x = x + self.cross_attn(self.norm3(x), text)
+        y = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * self.ffn(y)
+
+
+def linear_pair(inputs: int, outputs: int, bottleneck: int) -> nn.Module:
+    """A linear layer, or two through a bottleneck."""
+    if not bottleneck:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, bottleneck, bias=False), nn.Linear(bottleneck, outputs))
+
+
+class VideoPoseTransformer(nn.Module):
+    """See the module's docstring. ``forward`` is one denoiser call."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        if config.rgb.grid != config.pose.grid or config.rgb.patch[0] != config.pose.patch[0]:
+            raise ValueError(
+                f"rgb has {config.rgb.grid}² tokens a slot of {config.rgb.patch[0]} frames, pose {config.pose.grid}² of "
+                f"{config.pose.patch[0]}; accepted: equal token grids, since the two share positions"
+            )
+        self.config = config
+        d = config.width
+        self.pose_embedding = linear_pair(config.pose.patch_width, d, config.pose.bottleneck)
+        self.pose_head = linear_pair(d, config.pose.patch_width, config.pose.bottleneck)
+        self.shared_latents = config.rgb == config.pose
+        if config.joint and not self.shared_latents:
+            self.rgb_embedding = linear_pair(config.rgb.patch_width, d, config.rgb.bottleneck)
+            self.rgb_head = linear_pair(d, config.rgb.patch_width, config.rgb.bottleneck)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_width, d), nn.GELU(approximate="tanh"), nn.Linear(d, d)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.frequencies, d), nn.SiLU(), nn.Linear(d, d))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
+        if config.joint and config.modality_embedding:
+            self.modality_embedding = nn.Sequential(nn.Linear(config.frequencies, d), nn.SiLU(), nn.Linear(d, d))
+            nn.init.zeros_(self.modality_embedding[2].weight)
+            nn.init.zeros_(self.modality_embedding[2].bias)
+        if config.pooled_text:
+            self.pooled_text = nn.Linear(d, d)
+        if config.multi_view and config.rays:
+            # added to the patch embedding: the same as rays concatenated by channel under a widened, zero-initialised one
+            self.ray_embedding = nn.Linear(6 * config.pose.patch[1] * config.pose.patch[2], d)
+            nn.init.zeros_(self.ray_embedding.weight)
+            nn.init.zeros_(self.ray_embedding.bias)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Parameter(torch.randn(1, 1, 2, d) / d**0.5)
+
+    def forward(
+        self,
+        rgb: Tensor | None,
+        pose: Tensor,
+        template_rgb: Tensor | None,
+        template_pose: Tensor,
+        sigma: Tensor,
+        text: Tensor,
+        rays: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor]:
+        """One denoiser call.
+
+        Args:
+            rgb: (B, V, F, C, H, W) noisy RGB latents; None leaves the RGB tokens out.
+            pose: (B, V, F, C', h, w) noisy pose latents.
+            template_rgb: (B, V, C, H, W) clean latents of the template views (c_rgb).
+            template_pose: (B, V, C', h, w) clean latents of the template pose maps (c_pose).
+            sigma: (B, S) noise level of each time slot in [0, 1]: 0 clean (given history, pinned poses), 1 pure noise.
+            text: (B, T, text_width); zeros for no text.
+            rays: (B, V, 6, h, w) Plücker rays at the pose latents' resolution; None for single view.
+
+        Returns:
+            The prediction for rgb and pose, shaped as these.
+        """
+        config = self.config
+        batch, views, frames = pose.shape[:3]
+        slots = sigma.shape[1]
+        places = config.pose.grid**2
+        streams = [(config.pose, pose, template_pose, self.pose_embedding)]
+        if rgb is not None and template_rgb is not None:
+            embedding = self.pose_embedding if self.shared_latents else self.rgb_embedding
+            streams.insert(0, (config.rgb, rgb, template_rgb, embedding))
+
+        # tokens of a view: [c_rgb, x_rgb, c_pose, x_pose]
+        tokens = []
+        for stream, noisy, template, embedding in streams:
+            sequence = torch.cat([to_patches(template[:, :, None], stream), to_patches(noisy, stream)], dim=2)
+            tokens.append(embedding(sequence.flatten(2, 3)))  # (B, V, (1 + S) · places, d)
+        x = torch.cat(tokens, dim=2)
+        rows = (1 + slots) * len(streams)
+        if config.multi_view and config.rays and rays is not None:
+            ray = self.ray_embedding(
+                to_patches(rays[:, :, None], Stream(6, config.pose.size, (1, *config.pose.patch[1:])))
+            )
+            x = x + ray.expand(-1, -1, rows, -1, -1).flatten(2, 3)
+
+        context = self.text_embedding(text * config.text_scale)
+        time = self._time(sigma, context, len(streams))  # (B, rows, d)
+        time_per_token = time.repeat_interleave(places, dim=1) if places > 1 else time
+        modulation = self.time_projection(time_per_token).unflatten(-1, (6, -1))
+
+        def per_view(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(views, dim=0) if views > 1 else tensor
+
+        modulation, context = per_view(modulation), per_view(context)
+        rotary, rotary_view = self._positions(
+            slots, len(streams), views if config.multi_view and views > 1 else 0, x.device
+        )
+        x = x.flatten(0, 1)
+        for block in self.blocks:
+            x = block(x, modulation, context, rotary, rotary_view, views, rows)
+
+        shift, scale = (self.modulation + per_view(time_per_token)[:, :, None]).unbind(dim=2)
+        x = (
+            (self.norm(x) * (1 + scale) + shift)
+            .unflatten(0, (batch, views))
+            .unflatten(2, (len(streams), 1 + slots, places))
+        )
+        x = x[:, :, :, 1:]  # condition tokens predict nothing
+        out_pose = from_patches(self.pose_head(x[:, :, -1]), config.pose, frames)
+        if len(streams) == 1:
+            return None, out_pose
+        head = self.pose_head if self.shared_latents else self.rgb_head
+        return from_patches(head(x[:, :, 0]), config.rgb, frames), out_pose
+
+    def _time(self, sigma: Tensor, context: Tensor, streams: int) -> Tensor:
+        """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text added."""
+        config = self.config
+        levels = torch.cat([torch.zeros_like(sigma[:, :1]), sigma], dim=1)
+        dtype = self.time_embedding[0].weight.dtype
+        time = self.time_embedding(sinusoid(levels * config.time_scale, config.frequencies).to(dtype))
+        if config.pooled_text:
+            time = time + self.pooled_text(context[:, :1])
+        if streams == 1:
+            return time
+        if not config.modality_embedding:
+            return torch.cat([time, time], dim=1)
+        ids = torch.tensor([0.0, 1.0], device=sigma.device)
+        modality = self.modality_embedding(sinusoid(ids, config.frequencies).to(dtype))
+        return torch.cat([time + modality[0], time + modality[1]], dim=1)
+
+    def _positions(
+        self, slots: int, streams: int, views: int, device: torch.device
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+        """Rotary tables for attention within a view (both modalities share theirs) and across views (rows and columns)."""
+        config = self.config
+        grid, head_width = config.pose.grid, config.width // config.heads
+        if config.shared_positions:
+            angles = rotary_angles(1 + slots, grid, grid, head_width).repeat(streams, 1)
+        else:
+            angles = rotary_angles((1 + slots) * streams, grid, grid, head_width)
+        within = (angles.cos()[:, None].to(device), angles.sin()[:, None].to(device))
+        if not views:
+            return within, None
+        across = rotary_angles(1, grid, grid, head_width).repeat(views, 1)
+        return within, (across.cos()[:, None].to(device), across.sin()[:, None].to(device))
+
+
+def to_patches(latents: Tensor, stream: Stream) -> Tensor:
+    """Latents (B, V, F, C, H, W) as patches (B, V, slots, places, patch_width).
+
+    The first slot holds the first frame alone, in its last place, with zeros before it.
+    """
+    t, h, w = stream.patch
+    batch, views, frames, channels, height, width = latents.shape
+    if t > 1:
+        latents = torch.cat([latents.new_zeros(batch, views, t - 1, channels, height, width), latents], dim=2)
+    x = latents.reshape(batch, views, (frames + t - 1) // t, t, channels, height // h, h, width // w, w)
+    return x.permute(0, 1, 2, 5, 7, 4, 3, 6, 8).reshape(
+        batch, views, (frames + t - 1) // t, (height // h) * (width // w), stream.patch_width
+    )
+
+
+def from_patches(patches: Tensor, stream: Stream, frames: int) -> Tensor:
+    """The inverse of ``to_patches``."""
+    t, h, w = stream.patch
+    batch, views, slots = patches.shape[:3]
+    x = patches.reshape(batch, views, slots, stream.grid, stream.grid, stream.channels, t, h, w)
+    x = x.permute(0, 1, 2, 6, 5, 3, 7, 4, 8).reshape(batch, views, slots * t, stream.channels, stream.size, stream.size)
+    return x[:, :, slots * t - frames :]

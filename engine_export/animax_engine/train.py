@@ -1,0 +1,347 @@
+"""Training: rectified flow on joint video-pose latents, resumable.
+
+    z = (1 − σ) x + σ ε,   loss = |x̂ − x|² / max(σ, σ_min)²,   logit σ ~ N(mean, std)
+
+which is the loss on the velocity ε − x of a network that predicts x.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from animax.diffusion.latents import LatentSpace
+from animax.diffusion.text import TextEncoder
+from animax.views.splat import SplatPoseMap
+from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
+from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
+
+SIGMA_MIN = 0.05
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training.
+
+    Attributes:
+        views: 1 (stage 1) or 4 (stage 2).
+        joint: share of the steps that train RGB and pose together; the others train pose alone, on stretched bodies.
+        batch: samples a step.
+        steps: length of the stage, for the learning rate's decay to zero at its end (cosine).
+        rate: peak learning rate; ``warmup`` steps lead up to it.
+        freeze_trunk: train only cross-view attention and rays (paper: stage 2).
+        sigma_mean, sigma_std: of the logit of the noise level.
+        drop_text, drop_image: share of samples without prompt, without template.
+        history: share of samples whose first slots are given clean (continuation); ``pinned`` those with a clean last one.
+        rgb_weight: of the RGB loss against the pose loss.
+        ema: decay of the averaged weights.
+    """
+
+    views: int = 1
+    joint: float = 0.5
+    batch: int = 256
+    steps: int = 10_000
+    rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.01
+    freeze_trunk: bool = False
+    sigma_mean: float = 1.0
+    sigma_std: float = 1.2
+    drop_text: float = 0.1
+    drop_image: float = 0.1
+    history: float = 0.25
+    pinned: float = 0.1
+    rgb_weight: float = 0.2
+    ema: float = 0.999
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+def flow_loss(
+    network: VideoPoseTransformer,
+    space: LatentSpace,
+    batch: Batch,
+    sigma: Tensor,
+    keep_image: Tensor,
+    keep_text: Tensor,
+    rays: Tensor | None,
+    noise_pose: Tensor,
+    noise_rgb: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Loss of the pose and of the RGB stream for noise levels ``sigma`` (B, S); clean slots are out of it."""
+    dtype = network.modulation.dtype
+    patch = network.config.pose.patch[0]
+    per_frame = torch.cat([sigma[:, :1], sigma[:, 1:].repeat_interleave(patch, dim=1)], dim=1)
+    level = per_frame[:, None, :, None, None, None]
+    weight = torch.where(level > 0, level.clamp(min=SIGMA_MIN) ** -2, 0.0)
+    keep = keep_image[:, None, None, None, None, None]
+
+    def mixed(x: Tensor, noise: Tensor) -> Tensor:
+        return (x + level * (noise - x)).to(dtype)
+
+    present = batch.mask[:, None, None, :, None, None]
+    maps = draw_splats(batch.points, batch.mask, space)
+    pose = maps[:, :, 1:]
+    z_rgb = template_rgb = rgb = None
+    if batch.rgb is not None:
+        pictures = picture_latents(batch.rgb)
+        rgb = pictures[:, :, 1:]
+        z_rgb, template_rgb = mixed(rgb, noise_rgb), (pictures[:, :, :1] * keep)[:, :, 0].to(dtype)
+    out_rgb, out_pose = network(
+        z_rgb,
+        mixed(pose, noise_pose) * present.to(dtype),
+        template_rgb,
+        (maps[:, :, :1] * keep)[:, :, 0].to(dtype),
+        sigma,
+        (batch.text.to(dtype) * keep_text[:, None, None]),
+        rays,
+    )
+    used = batch.mask.mean(dim=1)[:, None, None, None, None, None]
+    pose_loss = ((out_pose.float() - pose).square() * (present * weight / used)).mean()
+    if rgb is None:
+        return pose_loss, None
+    return pose_loss, ((out_rgb.float() - rgb).square() * weight).mean()
+
+
+class Trainer:
+    """Master weights and optimiser in fp32, the computation in bf16 on a shadow copy."""
+
+    def __init__(
+        self, network: NetworkConfig, config: TrainConfig, frames: int, space: LatentSpace, *, compiled: bool = False
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.frames, self.space = config, frames, space
+        self.flow_loss = torch.compile(flow_loss, dynamic=False) if compiled else flow_loss
+        self.master = VideoPoseTransformer(network)
+        self.averaged = copy.deepcopy(self.master).requires_grad_(False)
+        self.shadow = copy.deepcopy(self.master).to(torch.bfloat16)
+        if config.freeze_trunk:
+            for name, parameter in self.shadow.named_parameters():
+                parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
+        trained = {name for name, p in self.shadow.named_parameters() if p.requires_grad}
+        self.pairs = [
+            (p, dict(self.shadow.named_parameters())[n]) for n, p in self.master.named_parameters() if n in trained
+        ]
+        matrices = [p for p, _ in self.pairs if p.ndim >= 2 and p.shape[0] > 1]
+        others = [p for p, _ in self.pairs if not (p.ndim >= 2 and p.shape[0] > 1)]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.step = 0
+        self.noise = torch.Generator().manual_seed(config.seed)
+
+    def rate(self) -> float:
+        """Learning rate of the coming step."""
+        c = self.config
+        if self.step < c.warmup:
+            return c.rate * (self.step + 1) / c.warmup
+        return c.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / max(c.steps, 1)))) + 0.01 * c.rate
+
+    def sigmas(self, batch: int, slots: int) -> Tensor:
+        """Noise levels (B, S): one a sample, zero where a slot is given clean."""
+        c = self.config
+        normal = torch.randn(batch, 1, generator=self.noise) * c.sigma_std + c.sigma_mean
+        sigma = torch.sigmoid(normal).expand(batch, slots).clone()
+        draw = torch.rand(batch, 2, generator=self.noise)
+        given = torch.randint(1, slots // 2 + 1, (batch, 1), generator=self.noise)
+        sigma[(torch.arange(slots) < given) & (draw[:, :1] < c.history)] = 0.0
+        sigma[:, -1][draw[:, 1] < c.pinned] = 0.0
+        return sigma
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Mean loss of a batch and its parts."""
+        c = self.config
+        size, slots = len(batch.points), 1 + (self.frames - 1) // self.master.config.pose.patch[0]
+        keep_image = torch.rand(size, generator=self.noise) >= c.drop_image
+        keep_text = torch.rand(size, generator=self.noise) >= c.drop_text
+        views, network = batch.points.shape[1], self.master.config
+
+        def noise(stream: Stream) -> Tensor:
+            shape = (size, views, self.frames, stream.channels, stream.size, stream.size)
+            return torch.randn(shape, generator=self.noise, dtype=torch.bfloat16)
+
+        pose, rgb = self.flow_loss(
+            self.shadow,
+            self.space,
+            batch,
+            self.sigmas(size, slots),
+            keep_image,
+            keep_text,
+            self.rays,
+            noise(network.pose),
+            noise(network.rgb) if batch.rgb is not None else None,
+        )
+        parts = {"pose": pose.item()}
+        if rgb is None:
+            return pose, parts
+        return pose + c.rgb_weight * rgb, {**parts, "rgb": rgb.item()}
+
+    rays: Tensor | None = None
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step."""
+        c = self.config
+        loss, parts = self.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        masters, shadows = [m for m, _ in self.pairs], [s for _, s in self.pairs]
+        for master, shadow in self.pairs:
+            master.grad = None if shadow.grad is None else shadow.grad.float()
+            shadow.grad = None
+        norm = nn.utils.clip_grad_norm_(masters, c.clip_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_copy_(shadows, masters)
+            decay = min(c.ema, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.master.parameters()), 1 - decay)
+        self.step += 1
+        return {**parts, "norm": float(norm)}
+
+    def save(self, path: Path) -> None:
+        """Write everything that a resumed run needs, atomically."""
+        state = {
+            "network": self.master.config.as_dict(),
+            "train": asdict(self.config),
+            "frames": self.frames,
+            "step": self.step,
+            "master": self.master.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def load(self, path: Path, *, weights_only: bool = False) -> None:
+        """Resume from ``path``; with ``weights_only`` start a new stage from its averaged weights."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        source = state["averaged"] if weights_only else state["master"]
+        missing = self.master.load_state_dict(source, strict=False)
+        if missing.unexpected_keys:
+            raise SystemExit(f"{path.name} holds weights that this network lacks: {missing.unexpected_keys[:3]} ...")
+        self.averaged.load_state_dict(state["averaged"], strict=False)
+        if not weights_only:
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+            self.noise.manual_seed(self.config.seed + self.step)
+        with torch.no_grad():
+            torch._foreach_copy_([s for _, s in self.pairs], [m for m, _ in self.pairs])
+            for (_, shadow), (_, master) in zip(
+                self.shadow.named_parameters(), self.master.named_parameters(), strict=True
+            ):
+                shadow.copy_(master)
+
+
+def prefetch(batches: Batches, config: TrainConfig, has_rgb: bool) -> Iterator[tuple[Batch, float]]:
+    """Endless batches, the next one drawn in the background while a step runs; with the seconds waited for each."""
+
+    def draw() -> Batch:
+        joint = has_rgb and batches.random.random() < config.joint
+        return batches.draw(config.batch, config.views, joint=joint)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(draw)
+        while True:
+            begin = time.perf_counter()
+            batch = waiting.result()
+            waiting = pool.submit(draw)
+            yield batch, time.perf_counter() - begin
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: ``python -m animax_engine.train BANK OUT``."""
+    defaults = TrainConfig()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bank", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, help="checkpoint whose averaged weights a new stage starts from")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--frames", type=int, default=33)
+    parser.add_argument("--grid", type=int, default=EMBEDDED.pose.size)
+    parser.add_argument("--depth", type=int, default=EMBEDDED.depth)
+    parser.add_argument("--width", type=int, default=EMBEDDED.width)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--pose-only", action="store_true")
+    for name, value in asdict(defaults).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            parser.add_argument(flag, action="store_true")
+        else:
+            parser.add_argument(flag, type=type(value), default=value)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    config = TrainConfig(**{name: getattr(args, name) for name in asdict(defaults)})
+    network = replace(
+        EMBEDDED,
+        pose=replace(EMBEDDED.pose, size=args.grid, patch=(4, args.grid, args.grid)),
+        depth=args.depth,
+        width=args.width,
+        heads=args.width // 64,
+        ffn=3 * args.width,
+    )
+    space = LatentSpace(SplatPoseMap(network.pose.channels, network.pose.size), network.rgb.size)
+    batches = Batches(args.bank, space, frames=args.frames, text=TextEncoder(), seed=config.seed + int(time.time()))
+    trainer = Trainer(network, config, args.frames, space, compiled=args.compile)
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.out / "checkpoint.pt"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    elif args.start:
+        trainer.load(args.start, weights_only=True)
+    if config.views > 1:
+        trainer.rays = batches.rays().expand(config.batch, -1, -1, -1, -1).to(torch.bfloat16)
+    (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
+
+    log_path = args.out / "log.csv"
+    fresh = not log_path.exists()
+    begin = saved = time.perf_counter()
+    recent: deque[dict[str, float]] = deque(maxlen=50)
+    with log_path.open("a", newline="") as file:
+        log = csv.writer(file)
+        if fresh:
+            log.writerow(["step", "seconds", "samples_per_second", "waiting_share", "pose", "rgb", "norm", "rate"])
+        has_rgb = batches.rgb is not None and not args.pose_only
+        since, waited = time.perf_counter(), 0.0
+        for batch, wait in prefetch(batches, config, has_rgb):
+            recent.append(trainer.train_step(batch))
+            waited += wait
+            now = time.perf_counter()
+            if trainer.step % 50 == 0:
+                mean = {
+                    k: float(np.mean([r[k] for r in recent if k in r] or [math.nan])) for k in ("pose", "rgb", "norm")
+                }
+                speed = 50 * config.batch / (now - since)
+                row = [trainer.step, round(now - begin), round(speed), round(waited / (now - since), 3)]
+                row += [round(mean[k], 5) for k in ("pose", "rgb", "norm")] + [trainer.rate()]
+                log.writerow(row)
+                file.flush()
+                print(*row, flush=True)  # noqa: T201
+                since, waited = now, 0.0
+            finished = trainer.step >= config.steps or now - begin > 60 * args.minutes
+            if finished or now - saved > 300:
+                trainer.save(checkpoint)
+                saved = now
+            if finished:
+                break
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The embedded model's latent space: scaled splat pose maps and small pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax.views.render import BACKGROUND
+from animax.views.splat import SplatPoseMap
+
+Latents = NDArray[np.float32]
+
+RGB_SCALE = 4.0
+"""Latent units for the full range of a colour: with it, small renders on their grey background have about unit variance."""
+SPLINE_ENERGY = 0.30
+"""Mean square sum of a two-dimensional quadratic B-spline's weights."""
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Between maps and what the network sees.
+
+    Attributes:
+        codec: of the pose maps.
+        rgb_size: height and width of the RGB stream's pictures.
+    """
+
+    codec: SplatPoseMap
+    rgb_size: int
+
+    @property
+    def pose_scale(self) -> float:
+        """Factor that brings pose maps to about unit variance."""
+        return float(self.codec.size / SPLINE_ENERGY**0.5)
+
+    def encode_pose(self, maps: Latents) -> Latents:
+        """Pose maps to latents."""
+        return np.asarray(maps * self.pose_scale, np.float32)
+
+    def decode_pose(self, latents: Latents) -> Latents:
+        """Latents to pose maps."""
+        return np.asarray(latents / self.pose_scale, np.float32)
+
+    def encode_rgb(self, pictures: NDArray[np.uint8]) -> Latents:
+        """Pictures (..., H, W, 3) to latents (..., 3, H, W), the background at zero."""
+        values = (pictures.astype(np.float32) - np.array(BACKGROUND, np.float32)) * np.float32(RGB_SCALE / 255)
+        return np.moveaxis(values, -1, -3)
+
+    def decode_rgb(self, latents: Latents) -> NDArray[np.uint8]:
+        """Latents (..., 3, H, W) to pictures (..., H, W, 3)."""
+        values = np.moveaxis(latents, -3, -1) * (255 / RGB_SCALE) + np.array(BACKGROUND)
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
