@@ -1,7 +1,7 @@
 """Runs in Blender's Python: import a GLB, play one of its animations, write what Blender makes of it.
 
-Arguments: GLB, animation, comma-separated seconds, file to write. The file is an .npz of bones (B,) names,
-joints (F, B, 3) heads and vertices (F, N, 3) skinned vertices, both in glTF's world space.
+Arguments: GLB, animation, comma-separated seconds, file to write. The file is an .npz of names (B,) of bones and then
+of objects, joints (F, B, 3) their origins, and vertices (F, N, 3) of all meshes, both in glTF's world space.
 """
 
 import sys
@@ -28,12 +28,11 @@ def play(animation):
 
 
 def heads():
-    return [
-        (armature.matrix_world @ bone.matrix).translation[:] for armature in armatures for bone in armature.pose.bones
-    ]
+    bones = [armature.matrix_world @ bone.matrix for armature in armatures for bone in armature.pose.bones]
+    return [place.translation[:] for place in [*bones, *(thing.matrix_world for thing in objects)]]
 
 
-def skinned_vertices():
+def deformed_vertices():
     graph = bpy.context.evaluated_depsgraph_get()
     out = []
     for thing in meshes:
@@ -53,18 +52,19 @@ scene = bpy.context.scene
 scene.render.fps = 100
 bpy.ops.import_scene.gltf(filepath=source)
 play(animation)
-armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
-skinned = [thing for thing in bpy.data.objects if any(m.type == "ARMATURE" for m in thing.modifiers)]
-meshes = [thing for thing in skinned if thing.type == "MESH"]
+# the importer adds a sphere to draw bones with
+objects = [thing for thing in bpy.data.objects if "glTF_not_exported" not in [c.name for c in thing.users_collection]]
+armatures = [thing for thing in objects if thing.type == "ARMATURE"]
+meshes = [thing for thing in objects if thing.type == "MESH"]
 joints, vertices = [], []
 for second in map(float, seconds.split(",")):
     frame = second * scene.render.fps
     scene.frame_set(int(frame), subframe=frame - int(frame))
     joints.append(heads())
-    vertices.append(skinned_vertices())
+    vertices.append(deformed_vertices())
 np.savez(
     target,
-    bones=[bone.name for armature in armatures for bone in armature.pose.bones],
+    names=[*(bone.name for armature in armatures for bone in armature.pose.bones), *(thing.name for thing in objects)],
     joints=np.array(joints) @ TO_GLTF.T,
     vertices=np.array(vertices) @ TO_GLTF.T,
 )

@@ -32,7 +32,7 @@ class Poses:
     """What an engine shows.
 
     Attributes:
-        joints: (F, 3) world positions over time of each bone, by its name as ``plain`` leaves it.
+        joints: (F, 3) world positions over time of each bone and node, by its name as ``plain`` leaves it.
         vertices: (F, N, 3) skinned vertices, in no particular order; None where the engine does not tell.
     """
 
@@ -47,7 +47,7 @@ def in_blender(python: Path, glb: Path, animation: str, seconds: Sequence[float]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert target.is_file(), f"Blender wrote nothing:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     with np.load(target) as out:
-        return Poses(_named(map(str, out["bones"]), out["joints"]), out["vertices"])
+        return Poses(_named(map(str, out["names"]), out["joints"]), out["vertices"])
 
 
 def in_godot(godot: str, glb: Path, animation: str, seconds: Sequence[float], fps: float, scratch: Path) -> Poses:
@@ -68,7 +68,7 @@ def in_godot(godot: str, glb: Path, animation: str, seconds: Sequence[float], fp
     assert target.is_file(), f"Godot wrote nothing:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     out = json.loads(target.read_text())
     assert animation in out["animations"], f"Godot has {out['animations']}, not {animation!r}"
-    return Poses(_named(out["bones"], np.array(out["joints"])))
+    return Poses(_named(out["names"], np.array(out["joints"])))
 
 
 def plain(bone: str) -> str:
@@ -95,9 +95,11 @@ def _import_project(godot: str, project: Path, environment: dict[str, str]) -> N
         editor.wait()
 
 
-def _named(bones: Iterable[str], joints: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    named = {plain(bone): joints[:, i] for i, bone in enumerate(bones)}
-    assert len(named) == joints.shape[1], "two bones cannot be told apart by their plain names"
+def _named(names: Iterable[str], joints: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Bones come first in ``names``: of a bone and a node of one name, the bone is meant."""
+    named: dict[str, NDArray[np.float64]] = {}
+    for i, name in enumerate(names):
+        named.setdefault(plain(name), joints[:, i])
     return named
 
 
