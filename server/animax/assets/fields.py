@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -101,4 +102,5 @@ def string(parent: Json, key: str, where: str, default: str = "") -> str:
 def _finite(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return -1.8e308 < value < 1.8e308 if isinstance(value, int) else math.isfinite(value)
+    # integers of any size compare exactly with the largest float, which they may not fit into
+    return abs(value) <= sys.float_info.max if isinstance(value, int) else math.isfinite(value)
