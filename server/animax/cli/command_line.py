@@ -81,7 +81,8 @@ class ShowVersion(argparse.Action):
         """Print it and exit."""
         from importlib.metadata import version
 
-        parser.exit(DONE, f"animax {version('animax')}\n")
+        print(f"animax {version('animax')}")
+        parser.exit(DONE)
 
 
 def join_axes(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from animax.cli import main
+from animax.service import ServerConfig
+from animax.service.config import MIB, Tls
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
+    configs: list[ServerConfig] = []
+    monkeypatch.setattr("animax.service.serve", lambda config, *, on_started: configs.append(config))
+    return configs
+
+
+def test_without_options_the_defaults_are_the_service_s_own(started):
+    assert main(["serve"]) == 0
+    assert started == [ServerConfig()]
+
+
+def test_every_option_arrives(started):
+    arguments = "--host 0.0.0.0 --port 0 --slots 3 --queue 5 --max-asset-mib 10 --max-seconds 60 --grace 5 --drain 1"
+    assert main(["serve", *arguments.split(), "--provider", "cpu", "--threads", "2", "--reflection"]) == 0
+    assert started == [
+        ServerConfig(
+            host="0.0.0.0",
+            port=0,
+            slots=3,
+            max_queued=5,
+            max_asset_bytes=10 * MIB,
+            max_request_seconds=60,
+            grace_seconds=5,
+            drain_seconds=1,
+            provider="cpu",
+            threads=2,
+            reflection=True,
+        )
+    ]
+
+
+def test_certificates_are_read(started, tmp_path):
+    for name in ("certificate", "key", "clients"):
+        (tmp_path / name).write_text(name)
+    options = [part for name in ("certificate", "key", "clients") for part in (f"--tls-{name}", str(tmp_path / name))]
+    assert main(["serve", *options]) == 0
+    assert started[0].tls == Tls(b"certificate", b"key", b"clients")
+
+
+@pytest.mark.parametrize(
+    "options", [["--port", "99999"], ["--queue", "-1"], ["--tls-key", __file__], ["--grace", "nan"]]
+)
+def test_what_a_server_cannot_do_is_status_2(started, options, capsys):
+    assert main(["serve", *options]) == 2
+    assert "accepted:" in capsys.readouterr().err
+    assert started == []
