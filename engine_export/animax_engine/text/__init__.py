@@ -1,0 +1,1 @@
+"""The text encoder's making: corpus, teacher, student, distillation, export, figures."""
