@@ -12,6 +12,7 @@ Errors are those of ``animax.errors``, of the same class as if the call had been
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from typing import Any
 import grpc
 
 from animax.assets.stance import direction
-from animax.errors import AssetError
+from animax.errors import AssetError, Cancelled
 from animax.request import Request
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
@@ -223,6 +224,7 @@ class AsyncAnimationStream:
     def __init__(self, call: Any) -> None:
         self._call = call
         self._reader = StreamReader()
+        self._cancelled = False
 
     async def __aenter__(self) -> AsyncAnimationStream:
         return self
@@ -237,11 +239,17 @@ class AsyncAnimationStream:
                     event = self._reader.feed(message)
                     if event is not None:
                         yield event
+        except asyncio.CancelledError:
+            # grpc.aio raises this also for a call that was cancelled while its reader's task was not
+            if self._cancelled:
+                raise Cancelled("the request was cancelled") from None
+            raise
         finally:
             self.cancel()
 
     def cancel(self) -> None:
         """See ``AnimationStream.cancel``."""
+        self._cancelled = True
         self._call.cancel()
 
     async def collect(self, on_progress: OnProgress | None = None) -> Result:

@@ -11,7 +11,7 @@ import numpy as np
 def chain_glb(joints: int = 6, *, padding: int = 0, name: str = "bone") -> bytes:
     """``joints`` joints, 0.3 m apart, upwards; ``padding`` more bytes that nothing refers to."""
     corners = np.array([[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0], [0.0, 0.2, 0.05]], np.float32)
-    positions = np.concatenate([corners + [0, 0.3 * j, 0] for j in range(joints)]).astype(np.float32)
+    positions = np.concatenate([corners + np.array([0, 0.3 * j, 0]) for j in range(joints)]).astype(np.float32)
     indices = np.arange(3 * joints, dtype=np.uint16)
     bound = np.zeros((3 * joints, 4), np.uint16)
     bound[:, 0] = np.repeat(np.arange(joints), 3)

@@ -25,11 +25,6 @@ from tests.service.chain_glb import chain_glb
 from tests.service.engine import FakeEngine, FakeModel
 
 
-def write_glb(rig: Rig, clip: Clip) -> bytes:
-    """A stand-in that is longer than one message."""
-    return b"glTF" + clip.pose.rotations.tobytes() * (1 + 600_000 // clip.pose.rotations.nbytes)
-
-
 def write_bvh(skeleton: Skeleton, clip: Clip) -> str:
     return f"HIERARCHY {len(skeleton)} MOTION {len(clip)} ü"
 
@@ -76,9 +71,13 @@ def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, A
     engine, model = engine or FakeEngine(), model or FakeModel()
     parse = limits.pop("parse", None)
     config = ServerConfig(port=0, **{"grace_seconds": 0.0, **limits})
-    return Running(
-        Server(config, model, engine.animate, parse=parse, writers=Writers(write_glb, write_bvh)), engine, model
-    )
+
+    def write_glb(rig: Rig, clip: Clip) -> bytes:
+        motion = clip.pose.rotations.tobytes()
+        return (b"glTF" + motion * (1 + engine.glb_bytes // len(motion)))[: engine.glb_bytes]
+
+    server = Server(config, model, engine.animate, parse=parse, writers=Writers(write_glb, write_bvh))
+    return Running(server, engine, model)
 
 
 @asynccontextmanager

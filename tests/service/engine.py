@@ -52,6 +52,7 @@ class FakeEngine:
     step_seconds: float = 0.0
     failure: BaseException | None = None
     spoil: bool = False
+    glb_bytes: int = 600_000
     gate: threading.Event = field(default_factory=threading.Event)
     calls: list[Request] = field(default_factory=list)
     rigs: list[Rig] = field(default_factory=list)

@@ -40,6 +40,8 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
 )
+HANG_UP_SECONDS = 2.0
+"""For the connections to close once every call has ended."""
 PARSERS = 2
 """Threads that read uploaded files."""
 
@@ -120,16 +122,13 @@ class Server:
             await within(self._boundary.idle(), grace)
         except TimeoutError:
             log.warning("%d calls did not finish within %g s", self._boundary.active, grace)
-        if self._server is not None:
-            # health watches never end on their own; calls that are left get CANCELLED
-            await self._server.stop(None)
+        server, self._server = self._server, None
+        if server is not None:
+            # health watches never end on their own; calls that are left get CANCELLED. Not to be cancelled itself: a
+            # connection whose peer vanished closes when its keepalive fails, and nobody needs to wait for that
+            await asyncio.wait({asyncio.ensure_future(server.stop(None))}, timeout=HANG_UP_SECONDS)
         for threads in (self._generators, self._parsers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
-
-    async def wait(self) -> None:
-        """Until the server has stopped."""
-        if self._server is not None:
-            await self._server.wait_for_termination()
 
 
 def rig_parser(config: ServerConfig) -> Parse:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from animax.errors import BusyError
+import grpc
+
+from animax.errors import BusyError, Cancelled
 from animax.service.waiting import within
 
 
@@ -29,6 +31,7 @@ class Outlet:
 
         Raises:
             BusyError: the reader took nothing for the timeout, or was shed.
+            Cancelled: the reader is gone.
         """
         try:
             await within(self._context.write(message), self._timeout, self._shed)
@@ -37,6 +40,8 @@ class Outlet:
                 "memory for unread clips is full" if self._shed.done() else f"nothing was read for {self._timeout:g} s"
             )
             raise BusyError(f"the stream is not read fast enough: {why}", reason="READER_TOO_SLOW") from None
+        except grpc.aio.BaseError as error:  # the call ended; its cancellation is on the way
+            raise Cancelled("the stream is closed") from error
 
     def shed(self) -> None:
         """End this stream at its next, or present, write."""

@@ -32,4 +32,11 @@ async def within(awaitable: Awaitable[T], seconds: float, *ends: asyncio.Future[
     finally:
         if not task.done():
             task.cancel()
+            task.add_done_callback(_seen)
     raise TimeoutError(f"nothing within {seconds:g} s")
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    """Whatever a task that nobody waits for ends with is no news to the log."""
+    if not task.cancelled():
+        task.exception()
