@@ -23,8 +23,8 @@ def spline_weights(positions: Array, cells: int) -> Array:
 
 @dataclass(frozen=True)
 class SplatPoseMap:
-    """Each marker has a channel of its own. The image's edges lie one cell inside the grid's, so that a splat anywhere in
-    the image is whole and its centroid exact; a marker outside the image is not drawn.
+    """Each marker has a channel of its own. The image's edges lie one cell inside the grid's, so that a splat anywhere
+    in the image is whole and its centroid exact; a marker outside the image is not drawn.
 
     Attributes:
         channels: C.
@@ -34,11 +34,14 @@ class SplatPoseMap:
     channels: int = 64
     size: int = 8
 
-    def draw(self, points: Array, depths: Array, markers: MarkerSet, frame: int) -> Maps:
+    def draw(self, points: Array, depths: Array, markers: MarkerSet, frame: int) -> Maps:  # noqa: ARG002
         """See ``PoseMapCodec.draw``; depths are not used, since channels never cover one another."""
         cells = 1 + points * ((self.size - 2) / frame)
         inside = np.all((points >= 0) & (points <= frame), axis=-1)
-        splats = spline_weights(cells[..., 1], self.size)[..., :, None] * spline_weights(cells[..., 0], self.size)[..., None, :]
+        splats = (
+            spline_weights(cells[..., 1], self.size)[..., :, None]
+            * spline_weights(cells[..., 0], self.size)[..., None, :]
+        )
         views, frames = points.shape[:2]
         maps = np.zeros((views, frames, self.channels, self.size, self.size), np.float32)
         maps[:, :, markers.channels] = splats * inside[..., None, None]
