@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from animax.motion.body import body_root
 from animax.motion.clip import Clip
-from animax.motion.travel import body_root, low_pass, remove_travel, shifted, travel_of
+from animax.motion.travel import low_pass, remove_travel, shifted, travel_of
 
 from .synthetic import biped, random_pose
 

@@ -15,7 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
+from animax.motion.body import body_root
 from animax.motion.clip import Clip
+from animax.motion.contacts import find_stances
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -24,20 +26,6 @@ TRAVEL_RANGE = 0.35
 """Ground that the body root must cover before it counts as travel, in rest diagonals; less is sway or a lunge."""
 TRAVEL_SIGMA = 0.4
 """Seconds (standard deviation) of the low-pass that tells travel from sway: about the length of a step."""
-
-
-def body_root(rig: Rig) -> int:
-    """The joint that stands for the body's place: the hips of a biped, not a root on the ground nor a foot control.
-
-    Of the joints that move vertices, it is the one whose subtree holds the most skin weight.
-    """
-    skeleton = rig.skeleton
-    subtree = rig.mesh.joint_weights(len(skeleton))
-    for joint in range(len(skeleton) - 1, 0, -1):
-        if skeleton.parents[joint] >= 0:
-            subtree[skeleton.parents[joint]] += subtree[joint]
-    candidates = rig.deforming if len(rig.deforming) else np.arange(len(skeleton))
-    return int(candidates[np.argmax(subtree[candidates])])
 
 
 def top_joints(rig: Rig, pose: Pose) -> IntArray:
@@ -94,6 +82,36 @@ def remove_travel(clip: Clip, rig: Rig) -> Clip:
     """The clip in place: ``travel_of`` taken away, sway, lunges, bounces and turning kept."""
     travel = travel_of(clip, rig)
     return clip.with_pose(shifted(clip.pose, rig, -travel)) if np.any(travel) else clip
+
+
+def recover_travel(clip: Clip, rig: Rig, *, speed: float = 0.0) -> Clip:
+    """The clip with the travel that its feet imply: the body moves so that standing soles stay on the ground.
+
+    A path shorter than half of ``TRAVEL_RANGE`` is not travel (feet shift their weight, turn, tap) and changes nothing.
+    Bodies without legs, and clips in which no foot stands, give no evidence of their speed (swimmers, flyers, wheels):
+    they move forward at ``speed``, by default not at all.
+
+    Args:
+        clip: in place.
+        rig: the clip's rig.
+        speed: for bodies without stances, rest diagonals a second along the rig's forward direction.
+    """
+    stances = find_stances(clip, rig)
+    if stances.planted.any():
+        velocity = -stances.ground_velocity
+    else:
+        velocity = np.broadcast_to(speed * rig.size * rig.stance.forward, (len(clip), 3))
+    path = np.concatenate([np.zeros((1, 3)), np.cumsum((velocity[1:] + velocity[:-1]) / 2, axis=0)]) / clip.fps
+    if np.linalg.norm(np.ptp(path, axis=0)) < TRAVEL_RANGE * rig.size / 2:
+        return clip
+    return clip.with_pose(shifted(clip.pose, rig, path))
+
+
+def fix_base(clip: Clip, rig: Rig) -> Clip:
+    """The clip with its body root held at its rest place, height included; parts move relative to it as before."""
+    joint = body_root(rig)
+    at = rig.skeleton.positions(clip.pose)[:, joint] - rig.skeleton.rest_globals[joint, :3, 3]
+    return clip.with_pose(shifted(clip.pose, rig, -at))
 
 
 def low_pass(path: Array, sigma: float) -> Array:
