@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from animax.assets import Rig
+from animax.motion.clip import Clip
+
 HERE = Path(__file__).resolve().parent
 GODOT_IMPORT = """[remap]
 importer="scene"
@@ -74,6 +77,18 @@ def in_godot(godot: str, glb: Path, animation: str, seconds: Sequence[float], fp
 def plain(bone: str) -> str:
     """A bone's name without what importers change: case, punctuation, leading zeros of numbers."""
     return re.sub(r"0+(\d)", r"\1", re.sub(r"[^a-z0-9]", "", bone.lower()))
+
+
+def joint_difference(rig: Rig, clip: Clip, frames: NDArray[np.int64], seen: Poses) -> float:
+    """Between forward kinematics of a clip's frames and what an engine shows: the largest of any joint, in sizes of the
+    rig. Every joint that moves vertices must be there.
+    """
+    ours = rig.skeleton.positions(clip.pose[frames])
+    weights = rig.mesh.joint_weights(len(rig.skeleton))
+    names = [plain(name) for name in rig.skeleton.names]
+    assert not [name for name, weight in zip(names, weights, strict=True) if weight > 0 and name not in seen.joints]
+    shared = [(joint, name) for joint, name in enumerate(names) if name in seen.joints]
+    return max(float(np.abs(ours[:, joint] - seen.joints[name]).max()) for joint, name in shared) / rig.size
 
 
 def _import_project(godot: str, project: Path, environment: dict[str, str]) -> None:

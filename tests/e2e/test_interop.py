@@ -15,7 +15,7 @@ from animax import procedural, rotations
 from animax.assets import Rig, load_rig, write_glb
 from animax.motion.clip import Clip
 
-from .engines import Poses, in_blender, in_godot, plain
+from .engines import Poses, in_blender, in_godot, joint_difference
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TOLERANCE = 1e-3
@@ -86,27 +86,16 @@ def godot(written: Written, program: Callable[[str, str], str], tmp_path_factory
     return in_godot(path, written.glb, written.clip.name, written.seconds, written.clip.fps, scratch)
 
 
-def largest_difference(written: Written, seen: Poses, frames: NDArray[np.int64]) -> float:
-    """Of any joint at any time, in sizes of the rig; every joint that moves vertices must be there."""
-    rig = written.rig
-    ours = rig.skeleton.positions(written.clip.pose[frames])
-    weights = rig.mesh.joint_weights(len(rig.skeleton))
-    names = [plain(name) for name in rig.skeleton.names]
-    assert not [name for name, weight in zip(names, weights, strict=True) if weight > 0 and name not in seen.joints]
-    shared = [(joint, name) for joint, name in enumerate(names) if name in seen.joints]
-    return max(float(np.abs(ours[:, joint] - seen.joints[name]).max()) for joint, name in shared) / rig.size
-
-
 def test_blender_puts_the_joints_where_we_do(written: Written, blender: Poses):
-    assert largest_difference(written, blender, written.frames) < TOLERANCE
+    assert joint_difference(written.rig, written.clip, written.frames, blender) < TOLERANCE
 
 
 def test_godot_puts_the_joints_where_we_do(written: Written, godot: Poses):
-    assert largest_difference(written, godot, written.frames) < TOLERANCE
+    assert joint_difference(written.rig, written.clip, written.frames, godot) < TOLERANCE
 
 
 def test_the_comparison_notices_a_wrong_pose(written: Written, blender: Poses):
-    assert largest_difference(written, blender, written.frames[::-1]) > 10 * TOLERANCE
+    assert joint_difference(written.rig, written.clip, written.frames[::-1], blender) > 10 * TOLERANCE
 
 
 def test_blender_skins_the_mesh_as_we_do(written: Written, blender: Poses):
