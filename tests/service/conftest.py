@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Skeleton
-from animax.client import AsyncClient, channel_options
+from animax.client import AsyncClient
 from animax.motion.clip import Clip
 from animax.service import Server, ServerConfig
 from animax.service.generation import Writers
@@ -44,7 +44,7 @@ class Running:
 
     def channel(self, **options: int) -> grpc.aio.Channel:
         extra = [(f"grpc.{name}", value) for name, value in options.items()]
-        return grpc.aio.insecure_channel(self.target, channel_options(self.target) + extra)
+        return grpc.aio.insecure_channel(self.target, [("grpc.enable_http_proxy", 0), *extra])
 
     def stub(self, channel: grpc.aio.Channel) -> Any:
         return pb_grpc.AnimationServiceStub(channel)

@@ -102,24 +102,26 @@ async def test_a_defect_shows_a_reference_and_nothing_else(caplog: pytest.LogCap
 
 
 async def test_drain_finishes_what_runs_and_refuses_what_comes() -> None:
-    engine = FakeEngine(steps=4, step_seconds=0.1)
-    async with serving(engine, grace_seconds=10, drain_seconds=0.2) as running, AsyncClient(running.target) as client:
+    async with serving(grace_seconds=30, drain_seconds=1.0) as running, AsyncClient(running.target) as client:
         rig = await client.upload(running.glb)
-        streams = [asyncio.create_task(client.animate(rig.rig_id, f"{i}").collect()) for i in range(3)]
+        running.engine.gate.clear()
         slots = running.server.animation.slots
+        streams = [asyncio.create_task(client.animate(rig.rig_id, f"{i}").collect()) for i in range(3)]
         await until(lambda: slots.running + slots.waiting == 3)
-        began = time.monotonic()
         stopping = asyncio.create_task(running.server.stop())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         assert await running.health() == NOT_SERVING
-        in_drain = asyncio.create_task(client.animate(rig.rig_id, "during the pause").collect())
-        await asyncio.sleep(0.25)
+        # a balancer that has not noticed yet
+        streams.append(asyncio.create_task(client.animate(rig.rig_id, "during the pause").collect()))
+        await until(lambda: slots.running + slots.waiting == 4)
+        await until(lambda: running.server.readiness.state.value == "shutting down")
         with pytest.raises(UnavailableError) as caught:
             await client.animate(rig.rig_id, "too late").collect()
         assert caught.value.reason == "DRAINING"
-        assert [len(result.clip) for result in await asyncio.gather(*streams, in_drain)] == [60] * 4
+        assert not stopping.done()
+        running.engine.gate.set()
+        assert [len(result.clip) for result in await asyncio.gather(*streams)] == [60] * 4
         await stopping
-        assert time.monotonic() - began < 5
         assert running.engine.running == 0
 
 

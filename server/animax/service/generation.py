@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Skeleton
@@ -72,7 +72,7 @@ class Animate(Protocol):
         self,
         rig: Rig,
         request: Request,
-        model: Model,
+        model: Any,  # each implementation has a model class of its own
         /,
         *,
         progress: OnProgress | None,

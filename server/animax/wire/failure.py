@@ -79,8 +79,8 @@ def _status(code: grpc.StatusCode, reason: str, text: str, error: AnimaxError | 
     info = details_pb.ErrorInfo(reason=reason, domain=DOMAIN)
     field = _FIELDS.get(reason)
     if isinstance(error, OptionError):
-        field = _clean(error.name)
-        info.metadata.update(option=field, seen=_clean(repr(error.seen), 100), accepted=_clean(error.accepted))
+        field = _clean(error.name, 60)
+        info.metadata.update(option=field, seen=_clean(repr(error.seen), 100), accepted=_clean(error.accepted, 200))
     _attach(status, info)
     if field:
         _attach(status, details_pb.BadRequest(field_violations=[{"field": field, "description": text}]))
