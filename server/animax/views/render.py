@@ -27,9 +27,9 @@ Bytes = NDArray[np.uint8]
 
 BACKGROUND = (128, 128, 128)
 """sRGB of every pixel that shows no surface: a contract between training data, template views and generated video."""
-HEADLIGHT = 0.62
+HEADLIGHT = 0.66
 """Radiance of a white surface that faces the camera, from the light at the camera."""
-SKY, GROUND = 0.42, 0.18
+SKY, GROUND = 0.46, 0.18
 """Radiance of a white surface that faces up, and down, from the hemisphere light."""
 SUPERSAMPLE = 3
 """Samples of a pixel, along x and along y."""
