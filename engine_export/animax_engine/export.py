@@ -177,8 +177,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     figures = write_model(args.checkpoint, args.folder, args.name, Defaults(args.steps, args.guidance, args.shift))
     print(
-        f"one step against torch: {figures['torch']:.1e} relative; batch of 3 against singles: {figures['batch']:.1e}"
-    )  # noqa: T201
+        f"one step: {figures['torch']:.1e} from torch, {figures['batch']:.1e} between batch of 3 and singles (relative)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """VideoPoseTransformer: the joint video-pose diffusion transformer (paper § 3.2, appendix A.2).
 
-A transformer laid out as Wan2.1's, plus what AnimaX adds: RGB and pose tokens in one sequence per view, rotary positions
-shared by the two tokens of one place, a modality embedding in the timestep embedding, Plücker rays, and attention across
-views.
+A transformer laid out as Wan2.1's, plus what AnimaX adds: RGB and pose tokens in one sequence per view, rotary
+positions shared by the two tokens of one place, a modality embedding in the timestep embedding, Plücker rays, and
+attention across views.
 
 Symbols: B batch, V views, F frames, S time slots of a sequence (1 + (F-1)/patch), N tokens of a view, d width.
 """
@@ -51,8 +51,8 @@ class NetworkConfig:
     """Sizes and switches of a ``VideoPoseTransformer``.
 
     Attributes:
-        rgb, pose: the two streams; equal token grids. Equal streams share one patch embedding and head, as two latents of
-            one VAE do.
+        rgb, pose: the two streams; equal token grids. Equal streams share one patch embedding and head, as two
+            latents of one VAE do.
         width, depth, heads, ffn: trunk. ffn is the inner width of the feed-forward layers.
         text_width: width of the text encoder's tokens.
         frequencies: width of the sinusoidal encodings of noise level and modality.
@@ -95,7 +95,7 @@ class NetworkConfig:
 
 
 EMBEDDED = NetworkConfig(
-    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), bottleneck=96),
+    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), bottleneck=64),
     pose=Stream(channels=64, size=4, patch=(4, 4, 4)),
     width=256,
     depth=8,
@@ -130,7 +130,8 @@ def sinusoid(values: Tensor, width: int) -> Tensor:
 
 
 def rotary_angles(slots: int, rows: int, columns: int, head_width: int) -> Tensor:
-    """Rotary angles (slots · rows · columns, head_width / 2) of places (i, j, k); the head's pairs are split among time,
+    """Rotary angles (slots · rows · columns, head_width / 2) of places (i, j, k); the head's pairs are split among
+    time,
     height and width as in Wan (22/21/21 of 64)."""
     pairs = head_width // 2
     spatial = head_width // 6
@@ -151,8 +152,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 SHORT = 128
-"""Keys up to which plain matrix products beat the fused attention kernel on a CPU (its backward pass ran 5 × slower at 10
-tokens)."""
+"""Keys up to which plain matrix products beat the fused attention kernel on a CPU (its backward pass ran 5 × slower
+at 10 tokens)."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -244,8 +245,8 @@ class VideoPoseTransformer(nn.Module):
         super().__init__()
         if config.rgb.grid != config.pose.grid or config.rgb.patch[0] != config.pose.patch[0]:
             raise ValueError(
-                f"rgb has {config.rgb.grid}² tokens a slot of {config.rgb.patch[0]} frames, pose {config.pose.grid}² of "
-                f"{config.pose.patch[0]}; accepted: equal token grids, since the two share positions"
+                f"rgb has {config.rgb.grid}² tokens a slot of {config.rgb.patch[0]} frames, pose {config.pose.grid}² "
+                f"of {config.pose.patch[0]}; accepted: equal token grids, since the two share positions"
             )
         self.config = config
         d = config.width
@@ -267,7 +268,8 @@ class VideoPoseTransformer(nn.Module):
         if config.pooled_text:
             self.pooled_text = nn.Linear(d, d)
         if config.multi_view and config.rays:
-            # added to the patch embedding: the same as rays concatenated by channel under a widened, zero-initialised one
+            # added to the patch embedding: the same as rays concatenated by channel under a widened, zero-initialised
+            # one
             self.ray_embedding = nn.Linear(6 * config.pose.patch[1] * config.pose.patch[2], d)
             nn.init.zeros_(self.ray_embedding.weight)
             nn.init.zeros_(self.ray_embedding.bias)
@@ -351,7 +353,8 @@ class VideoPoseTransformer(nn.Module):
         return from_patches(head(x[:, :, 0]), config.rgb, frames), out_pose
 
     def _time(self, sigma: Tensor, context: Tensor, streams: int) -> Tensor:
-        """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text added."""
+        """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text
+        added."""
         config = self.config
         levels = torch.cat([torch.zeros_like(sigma[:, :1]), sigma], dim=1)
         dtype = self.time_embedding[0].weight.dtype
@@ -369,7 +372,8 @@ class VideoPoseTransformer(nn.Module):
     def _positions(
         self, slots: int, streams: int, views: int, device: torch.device
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-        """Rotary tables for attention within a view (both modalities share theirs) and across views (rows and columns)."""
+        """Rotary tables for attention within a view (both modalities share theirs) and across views (rows and
+        columns)."""
         config = self.config
         grid, head_width = config.pose.grid, config.width // config.heads
         if config.shared_positions:

@@ -45,7 +45,8 @@ class TrainConfig:
         freeze_trunk: train only cross-view attention and rays (paper: stage 2).
         sigma_mean, sigma_std: of the logit of the noise level.
         drop_text, drop_image: share of samples without prompt, without template.
-        history: share of samples whose first slots are given clean (continuation); ``pinned`` those with a clean last one.
+        history: share of samples whose first slots are given clean (continuation); ``pinned`` those with a clean last
+        one.
         rgb_weight: of the RGB loss against the pose loss.
         ema: decay of the averaged weights.
     """
@@ -232,11 +233,16 @@ class Trainer:
     def load(self, path: Path, *, weights_only: bool = False) -> None:
         """Resume from ``path``; with ``weights_only`` start a new stage from its averaged weights."""
         state = torch.load(path, map_location="cpu", weights_only=True)
-        source = state["averaged"] if weights_only else state["master"]
-        missing = self.master.load_state_dict(source, strict=False)
-        if missing.unexpected_keys:
-            raise SystemExit(f"{path.name} holds weights that this network lacks: {missing.unexpected_keys[:3]} ...")
-        self.averaged.load_state_dict(state["averaged"], strict=False)
+        if weights_only:
+            ours = self.master.state_dict()
+            fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
+            for name in sorted(set(ours) - set(fitting)):
+                print(f"not in {path.name}, starts fresh: {name}")
+            self.master.load_state_dict(fitting, strict=False)
+            self.averaged.load_state_dict(self.master.state_dict())
+        else:
+            self.master.load_state_dict(state["master"])
+            self.averaged.load_state_dict(state["averaged"])
         if not weights_only:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
@@ -333,7 +339,7 @@ def main(argv: list[str] | None = None) -> None:
                 row += [round(mean[k], 5) for k in ("pose", "rgb", "norm")] + [trainer.rate()]
                 log.writerow(row)
                 file.flush()
-                print(*row, flush=True)  # noqa: T201
+                print(*row, flush=True)
                 since, waited = now, 0.0
             finished = trainer.step >= config.steps or now - begin > 60 * args.minutes
             if finished or now - saved > 300:

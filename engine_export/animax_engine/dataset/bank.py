@@ -1,7 +1,7 @@
 """The bank: marker positions and template-view renders of every frame of every clip, computed once.
 
-Markers are stored in the *body frame*: origin at the centre of the rest box, x to the rig's left, y up, z forward, half the
-rest box's diagonal as the unit. There, all rigs share the same four template cameras.
+Markers are stored in the *body frame*: origin at the centre of the rest box, x to the rig's left, y up, z forward,
+half the rest box's diagonal as the unit. There, all rigs share the same four template cameras.
 """
 
 from __future__ import annotations
@@ -145,36 +145,45 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
     return entry, arrays
 
 
-def _safe_entry(source: Source, channels: int, rgb_size: int) -> tuple[str, Any, Any]:
+def _store_entry(source: Source, folder: Path, channels: int, rgb_size: int) -> str:
+    """Compute one rig and write it below ``folder``, unless it is there; a line of progress."""
+    path = folder / f"{source.id}.npz"
+    if path.exists():
+        return f"{source.id}: kept"
     try:
-        return source.id, *_entry(source, channels, rgb_size)
+        entry, arrays = _entry(source, channels, rgb_size)
     except AnimaxError as error:
-        return source.id, error, None
+        return f"{source.id}: left out: {error}"
+    with path.with_suffix(".tmp").open("wb") as file:
+        np.savez(file, index=json.dumps(entry), **arrays)
+    path.with_suffix(".tmp").replace(path)
+    return f"{source.id}: {len(entry['clips'])} clips, {len(arrays['poses'])} frames"
 
 
 def build_bank(
     data: Path, out: Path, *, channels: int, rgb_size: int, workers: int = 2, only: tuple[str, ...] = ()
 ) -> Iterator[str]:
     """Write ``out``/index.json, poses.npy (N, channels, 3) float16 and, with ``rgb_size``, rgb.npy
-    (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig."""
+    (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig. An interrupted build goes on where it
+    was."""
     sources = [s for s in read_sources(data) if not only or s.id in only]
-    out.mkdir(parents=True, exist_ok=True)
-    rigs, arrays, first = [], [], 0
+    folder = out / "rigs"
+    folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
-        for i, (name, entry, stored) in enumerate(
-            pool.map(_safe_entry, sources, [channels] * len(sources), [rgb_size] * len(sources))
-        ):
-            if stored is None:
-                yield f"{name}: left out: {entry}"
-                continue
-            entry["first"] = first
-            first += len(stored["poses"])
-            rigs.append(entry)
-            arrays.append(stored)
-            yield f"{i + 1}/{len(sources)} {name}: {len(entry['clips'])} clips, {len(stored['poses'])} frames"
-    np.save(out / "poses.npy", np.concatenate([a["poses"] for a in arrays]))
-    if rgb_size:
-        np.save(out / "rgb.npy", np.concatenate([a["rgb"] for a in arrays]))
+        jobs = [pool.submit(_store_entry, source, folder, channels, rgb_size) for source in sources]
+        for i, job in enumerate(jobs, start=1):
+            yield f"{i}/{len(sources)} {job.result()}"
+    rigs, first, stored = [], 0, [folder / f"{source.id}.npz" for source in sources]
+    arrays: dict[str, list[NDArray[Any]]] = {}
+    for path in filter(Path.exists, stored):
+        with np.load(path) as file:
+            rigs.append({**json.loads(str(file["index"])), "first": first})
+            for name in file.files:
+                if name != "index":
+                    arrays.setdefault(name, []).append(file[name])
+        first += len(arrays["poses"][-1])
+    for name, parts in arrays.items():
+        np.save(out / f"{name}.npy", np.concatenate(parts))
     (out / "index.json").write_text(
         json.dumps({"fps": FPS, "room": ROOM, "channels": channels, "rgb_size": rgb_size, "rigs": rigs})
     )
@@ -190,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
     for line in build_bank(args.data, args.out, channels=args.channels, rgb_size=args.rgb_size, workers=args.workers):
-        print(line, flush=True)  # noqa: T201
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

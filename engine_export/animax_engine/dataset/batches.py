@@ -82,7 +82,7 @@ class Batches:
         frames: int,
         text: TextEncoder,
         splits: tuple[str, ...] = ("train",),
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        augmentation: Augmentation = Augmentation(),
         seed: int = 0,
     ) -> None:
         index = json.loads((folder / "index.json").read_text())
@@ -126,7 +126,8 @@ class Batches:
         return torch.from_numpy(rays).float()[None]
 
     def times(self, clips: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round, other
+        """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round,
+        other
         clips start and hold at their ends."""
         speed = np.exp(self.random.uniform(-1, 1, len(clips)) * np.log(self.augmentation.speed))[:, None]
         steps = np.arange(self.frames) * speed
@@ -188,7 +189,8 @@ class Batches:
 
 
 def balanced_weights(clips: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """Sampling probability of each clip: every category and, in it, every action counts by the square root of its size."""
+    """Sampling probability of each clip: every category and, in it, every action counts by the square root of its
+    size."""
 
     def counts(key: str) -> dict[str, int]:
         out: dict[str, int] = {}

@@ -1,1 +1,24 @@
 """How good the chain and the network are, measured on real rigs and clips."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+SUITES = {"--oracle": "oracle", "--generation": "generation"}
+
+
+def main(argv: list[str]) -> int:
+    """Command line: ``animax-engine evaluate --oracle | --generation`` and the options of that suite."""
+    chosen = [flag for flag in SUITES if flag in argv]
+    if len(chosen) != 1:
+        asked = bool({"-h", "--help"} & set(argv))
+        print(
+            "usage: animax-engine evaluate (--oracle | --generation) ...\n"
+            "  --oracle      true poses through draw, decode, triangulation and rotations\n"
+            "  --generation  clips made from the captions of real ones",
+            file=sys.stdout if asked else sys.stderr,
+        )
+        return 0 if asked else 2
+    suite = import_module(f"animax_engine.evaluate.{SUITES[chosen[0]]}")
+    return int(suite.main([argument for argument in argv if argument != chosen[0]]) or 0)

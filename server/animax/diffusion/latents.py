@@ -13,7 +13,8 @@ from animax.views.splat import SplatPoseMap
 Latents = NDArray[np.float32]
 
 RGB_SCALE = 4.0
-"""Latent units for the full range of a colour: with it, small renders on their grey background have about unit variance."""
+"""Latent units for the full range of a colour: with it, small renders on their grey background have about unit
+variance."""
 SPLINE_ENERGY = 0.30
 """Mean square sum of a two-dimensional quadratic B-spline's weights."""
 
@@ -51,4 +52,5 @@ class LatentSpace:
     def decode_rgb(self, latents: Latents) -> NDArray[np.uint8]:
         """Latents (..., 3, H, W) to pictures (..., H, W, 3)."""
         values = np.moveaxis(latents, -3, -1) * (255 / RGB_SCALE) + np.array(BACKGROUND)
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        pictures: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        return pictures

@@ -6,7 +6,8 @@ z_σ = (1 − σ) x + σ ε,   dz/dσ = ε − x = (z − x̂) / σ,   from σ =
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +33,7 @@ class Sample:
     @property
     def frames(self) -> int:
         """F."""
-        return self.pose.shape[1]
+        return int(self.pose.shape[1])
 
     def __getitem__(self, frames: slice) -> Sample:
         return Sample(self.rgb[:, frames], self.pose[:, frames])
@@ -116,8 +117,8 @@ def sample(
     seed: int,
     schedule: Schedule,
     *,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Sample:
     """Latents of ``frames`` frames; what is longer than a window goes on from the clean end of the one before.
 
@@ -141,7 +142,8 @@ def sample(
         history = clip[-schedule.history_frames :] if clip is not None else None
 
         def report(step: int, done: int = window * schedule.steps) -> None:
-            on_step(done + step, windows * schedule.steps)
+            if on_step is not None:
+                on_step(done + step, windows * schedule.steps)
 
         made = _sample_window(denoiser, condition, history, random, schedule, report, should_stop)
         if clip is None:
@@ -162,7 +164,7 @@ def _sample_window(
     random: np.random.Generator,
     schedule: Schedule,
     report: Callable[[int], None],
-    should_stop: Callable[[], bool],
+    should_stop: Callable[[], bool] | None,
 ) -> Sample:
     views = len(condition.pose)
     given = 0 if history is None else schedule.history_frames
@@ -174,8 +176,8 @@ def _sample_window(
     z = Sample(rgb, pose)
     sigmas = schedule.sigmas()
     predict = _guided(denoiser, condition, schedule.guidance)
-    for step, (now, after) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
-        if should_stop():
+    for step, (now, after) in enumerate(pairwise(sigmas), start=1):
+        if should_stop is not None and should_stop():
             raise Cancelled(f"cancelled before denoising step {step} of {schedule.steps}")
         if history is not None:
             z.rgb[:, :given], z.pose[:, :given] = history.rgb, history.pose
@@ -202,10 +204,9 @@ def _guided(denoiser: Denoiser, condition: Condition, guidance: float) -> Callab
 
     def predict(z: Sample, sigma: Latents) -> Sample:
         rgb, pose = denoiser(repeated(z.rgb), repeated(z.pose), fixed[0], fixed[1], repeated(sigma), text, fixed[2])
-        clean = Sample(rgb[0], pose[0])
         if batch == 1:
-            return clean
+            return Sample(rgb[0], pose[0])
         weight = np.float32(guidance)
-        return replace(clean, rgb=rgb[1] + weight * (rgb[0] - rgb[1]), pose=pose[1] + weight * (pose[0] - pose[1]))
+        return Sample(rgb[1] + weight * (rgb[0] - rgb[1]), pose[1] + weight * (pose[0] - pose[1]))
 
     return predict

@@ -1,0 +1,33 @@
+"""``animax-engine``: what needs torch or a data set."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "bank": ("animax_engine.dataset.bank", "read rigs and clips into a bank of poses and renders"),
+    "train": ("animax_engine.train", "train the network on a bank"),
+    "evaluate": ("animax_engine.evaluate", "measure the motion chain (--oracle) or generated motion (--generation)"),
+    "export": ("animax_engine.export", "write a checkpoint as an ONNX model folder"),
+    "distil-text": ("animax_engine.text.distil", "train the text encoder on its teacher"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand with the rest of the arguments; exit status as the subcommand's, 2 for a wrong call."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: animax-engine COMMAND ...   (animax-engine COMMAND --help for its options)\n")
+        for name, (_, text) in COMMANDS.items():
+            print(f"  {name:12s} {text}")
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS:
+        print(f"unknown command {arguments[0]!r}; accepted: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = import_module(COMMANDS[arguments[0]][0])
+    return int(module.main(arguments[1:]) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
