@@ -131,7 +131,7 @@ def test_a_prompt_is_nearest_to_its_kind(encoder: TextEncoder, anchor: str, kind
         ("the hrose trots", "the horse trots", ["the horse dies", "the house burns", "the horse sits"]),
         ("kniht swinging a swrod", "knight swinging a sword", ["knight sitting", "kite flying"]),
         ("a dragn flyng", "a dragon flying", ["a dragon sleeping", "a drone flying"]),
-        ("wakling slowly", "walking slowly", ["waking up", "talking slowly", "jumping"]),
+        ("wakling slowly", "walking slowly", ["waking up", "sitting slowly", "jumping"]),
     ],
 )
 def test_a_typo_leaves_a_prompt_with_its_kind(encoder: TextEncoder, wrong: str, right: str, others: list[str]) -> None:

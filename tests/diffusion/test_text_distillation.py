@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ MANIFEST = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "man
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = Vocabulary(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{c}" for c in LETTERS)))
 TINY = StudentConfig(len(VOCABULARY.pieces), 128, (0, 1), 128, 40, 384, 12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Matrices this small only lose time to threads that wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

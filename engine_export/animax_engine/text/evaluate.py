@@ -49,6 +49,17 @@ def figures(encoder: TextEncoder, teacher: Teacher, manifest: Path) -> dict[str,
     for name in ("captions", "paraphrases"):
         own, other = asked[name] @ asked["actions"].T, answers[name] @ answers["actions"].T
         found[f"nearest of {len(actions)} actions agrees, {name}"] = float((own.argmax(1) == other.argmax(1)).mean())
+        kinds = np.array([label.split()[0] for label in actions])
+        found[f"... their first words agree ({len(set(kinds))} kinds), {name}"] = float(
+            (kinds[own.argmax(1)] == kinds[other.argmax(1)]).mean()
+        )
+        ranks = (own > np.take_along_axis(own, other.argmax(1)[:, None], 1)).sum(1)
+        found[f"... the teacher's is among the student's first 3, {name}"] = float((ranks < 3).mean())
+        first, second = np.sort(other, axis=1)[:, :-3:-1].T
+        clear = first - second > 0.03
+        found[f"... where the teacher's lead is over 0.03 ({clear.mean():.0%}), {name}"] = float(
+            (own.argmax(1) == other.argmax(1))[clear].mean()
+        )
         best = np.take_along_axis(other, own.argmax(1)[:, None], 1)[:, 0]
         found[f"teacher's loss of likeness by student's choice, {name}"] = float((other.max(1) - best).mean())
     wrong = [

@@ -43,9 +43,9 @@ def to_onnx(student: TextStudent) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.onnx"
         example = torch.zeros((1, 7), dtype=torch.int64)
-        shapes = {"pieces": {1: torch.export.Dim("P", min=2, max=student.config.positions)}, "mask": None}
+        shapes = {"pieces": {1: torch.export.Dim("P", min=2, max=student.config.positions)}}
         torch.onnx.export(
-            student, (example, None), path, input_names=["pieces"], output_names=["states"],
+            student, (example,), path, input_names=["pieces"], output_names=["states"],
             dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
         model = onnx.load(path)

