@@ -18,7 +18,7 @@ Bytes = NDArray[np.uint8]
 
 SIDE = 192
 """Least width and height of a view in the pictures, pixels."""
-SHARPNESS = 10
+SHARPNESS = 20
 """Power that turns a splat three cells wide into a dot."""
 GAP = 2
 """Pixels between views."""
@@ -85,8 +85,8 @@ def write_debug(
 def pose_pictures(codec: PoseMapCodec, maps: Maps) -> Bytes:
     """Pictures (..., H, W, 3) sRGB that a person can read, of pose maps (..., C, h, w), on the frame of the views.
 
-    RGB maps are shown as they are. Of splat maps each channel is a dot in a colour of its own: its grid, interpolated by
-    the spline that drew it, raised to a power. A smeared splat is a smeared dot, a weak one a dark dot.
+    RGB maps are shown as they are. Of splat maps each channel is a dot in a colour of its own: its grid, interpolated
+    by the spline that drew it, raised to a power. A smeared splat is a smeared dot, a weak one a dark dot.
 
     Raises:
         OptionError: the maps are not the codec's.
@@ -114,7 +114,7 @@ def _splat_levels(maps: Maps, border: int) -> Floats:
         channels = weights @ image @ weights.T / whole
         peaks = channels.max(axis=(1, 2), keepdims=True)
         dots = np.clip(peaks, 0, 1) * (channels / np.maximum(peaks, 1e-9)) ** SHARPNESS
-        out[i] = np.max(dots[..., None] * colours[:, None, None], axis=0)
+        out[i] = colours[dots.argmax(axis=0)] * dots.max(axis=0)[..., None]
     return out.reshape(*maps.shape[:-3], SIDE, SIDE, 3)
 
 
