@@ -268,7 +268,7 @@ COLUMNS = (
 
 
 def summary(results: list[ClipResult], worst: int = 10) -> str:
-    """Markdown: median and 95th percentile of every measure (flips: total), medians by category, and the worst clips."""
+    """Markdown: median and 95th percentile of every measure (flips: total), medians by category, worst clips."""
     lines = [f"{len(results)} clips of {len({r.rig for r in results})} rigs", ""]
     lines += ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
 
@@ -312,7 +312,7 @@ def write_csv(results: list[ClipResult], path: Path | str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line: ``--data DIR [--codec splat|rgb] [--noise 0.005] [--limit N] [--clips N] [--csv FILE] [--md FILE]``."""
+    """Command line: ``--data DIR [--codec splat|rgb] [--noise 0.005] [--limit N] [--clips N] [--csv F] [--md F]``."""
     parser = argparse.ArgumentParser(prog="animax-engine evaluate --oracle", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--codec", choices=("splat", "rgb"), default="splat")

@@ -13,10 +13,10 @@ from animax.request import Request, RootMode
 
 
 def clean(rig: Rig, pose: Pose, fps: float, request: Request) -> Clip:
-    """The clip of a request: loop closed, at the asked rate and length, body at its place, feet planted, travel as asked.
+    """The clip of a request: loop closed, rate and length as asked, feet planted, travel as asked.
 
-    A clip of ``request.seconds`` has a frame at 0 and one at ``seconds``; a loop has none at ``seconds``, where its first
-    frame comes again.
+    A clip of ``request.seconds`` has a frame at 0 and one at ``seconds``; a loop has none at ``seconds``, where its
+    first frame comes again.
 
     Args:
         rig: whose pose it is.

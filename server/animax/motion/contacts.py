@@ -24,6 +24,8 @@ NEAR = 0.06
 """Height above the ground up to which a sole may stand, in leg lengths."""
 SLOW = 0.6
 """Speed relative to the ground up to which a sole may stand, in leg lengths a second."""
+PACE = 0.3
+"""Added to that: this part of the ground's own speed, for runs."""
 BRIEF = 0.1
 """Seconds that a stance lasts at least."""
 GAP = 0.07
@@ -63,8 +65,8 @@ class Stances:
 def find_stances(clip: Clip, rig: Rig, legs: tuple[Leg, ...] | None = None) -> Stances:
     """Stances of a clip, in place or travelling.
 
-    A sole stands while it is lower than ``NEAR`` above the ground (the lowest that it or the rest pose reaches) and moves
-    with the ground, to ``SLOW``. The ground's velocity is the smooth horizontal velocity that most low soles share.
+    A sole stands while it is lower than ``NEAR`` above the ground (the lowest that it or the rest pose reaches) and
+    moves with the ground, to ``SLOW``. The ground's velocity is the smooth horizontal one that most low soles share.
     """
     legs = find_legs(rig) if legs is None else legs
     frames = len(clip)
@@ -87,7 +89,8 @@ def find_stances(clip: Clip, rig: Rig, legs: tuple[Leg, ...] | None = None) -> S
     weight = np.where(weight > 0.05, weight, 0.0)
     ground = _common_velocity(flat, weight, lengths, clip.fps)
     slide = np.linalg.norm(flat - ground[:, None], axis=-1) / lengths
-    planted = (height < NEAR) & (slide < SLOW) & (np.abs(climb) < 2 * SLOW)
+    allowed = SLOW + PACE * np.linalg.norm(ground, axis=-1)[:, None] / lengths
+    planted = (height < NEAR) & (slide < allowed) & (np.abs(climb) < 2 * allowed)
     for leg in range(len(legs)):
         planted[:, leg] = _tidy(planted[:, leg], clip.fps, loop=clip.loop)
     if planted.any():
@@ -129,15 +132,14 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             if not leg.joints:
                 continue
             end = leg.ends(globals_)
-            arms = end[:, None] - globals_[:, leg.joints, :3, 3]
+            arms = end[:, None] - globals_[:, list(leg.joints)][..., :3, 3]
             jacobian = -_skew(arms)  # (F, n, 3, 3)
             square = np.einsum("fnij,fnkj->fik", jacobian, jacobian)
             square += (0.02 * leg.length) ** 2 * np.eye(3)
             pull = np.linalg.solve(square, (ends[i] - end)[..., None])
             turn = np.einsum("fnji,fj->fni", jacobian, pull[..., 0])
-            above = skeleton.parents[list(leg.joints)]
-            in_parent = rotations.rotate(rotations.conjugate(now[:, above]), turn)
             joints = list(leg.joints)
+            in_parent = rotations.rotate(rotations.conjugate(now[:, skeleton.parents[joints]]), turn)
             turned[:, joints] = rotations.multiply(rotations.from_rotation_vector(in_parent), turned[:, joints])
     globals_ = skeleton.globals(replace(clip.pose, rotations=turned, translations=translations))
     now = _orientations(globals_)
@@ -147,8 +149,8 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             above = int(skeleton.parents[leg.foot])
             turned[:, leg.foot] = rotations.multiply(rotations.conjugate(now[:, above]), before[:, leg.foot])
         still = ~np.any(shift[:, i], axis=-1)
-        for joint in (*leg.joints, leg.foot):
-            turned[still, joint] = clip.pose.rotations[still, joint]
+        for member in (*leg.joints, leg.foot):
+            turned[still, member] = clip.pose.rotations[still, member]
     turned = rotations.make_continuous(rotations.normalise(turned))
     return clip.with_pose(replace(clip.pose, rotations=turned, translations=translations))
 

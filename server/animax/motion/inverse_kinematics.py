@@ -2,13 +2,14 @@
 
 Bone lengths are the rig's, so they hold by construction. Unknown are, per frame, the turn of every driver joint and the
 place of the driver forest's roots; all other joints stay at rest relative to their parent. The estimate is the most
-probable one: squared marker errors over their variance, robust (soft-L1), a wide prior around the rest pose, and a wide
-prior on the change from frame to frame. Where markers show a rotation the data outweigh the priors by orders of
-magnitude; a rotation that they do not show (twist about a chain without off-axis markers) comes out as the smallest turn
-relative to the parent, which is zero-twist (parallel) transport.
+probable one: squared marker errors over their variance, robust (soft-L1), a wide prior around the rest pose, and a
+wide prior on the change from frame to frame. Where markers show a rotation the data outweigh the priors by orders of
+magnitude; a rotation that they do not show (twist about a chain without off-axis markers) comes out as the smallest
+turn relative to the parent, which is zero-twist (parallel) transport.
 
 Turns are written in rest axes: Δⱼ, the rotation that took joint j from its rest orientation to its present one, is
-Δ_parent · Xⱼ, with Xⱼ the joint's own turn. Heads then follow from rest positions h°: hⱼ = h_parent + Δ_parent (h°ⱼ - h°_parent).
+Δ_parent · Xⱼ, with Xⱼ the joint's own turn. Heads then follow from rest positions h°:
+hⱼ = h_parent + Δ_parent (h°ⱼ - h°_parent).
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def solve_rotations(
         points: (F, M) points in the skeleton's world space; their ``sigma`` and ``confidence`` weigh them.
         fps: frames a second, for the prior on speed.
         iterations: upper bound of damped Gauss-Newton steps.
-        spread: joints left out between two drivers of an unbranched chain take an equal share of the lower driver's turn
-            instead of staying at rest, so that a snake bends smoothly.
+        spread: joints left out between two drivers of an unbranched chain take an equal share of the lower driver's
+            turn instead of staying at rest, so that a snake bends smoothly.
         stretch: drivers whose distance from their parent visibly changes (sliding parts, cartoon limbs) may move; else
             all bone lengths are those of the rest pose, roots excepted.
         smooth: take noise out of the markers' tracks first, as much as ``points.sigma`` says (see ``denoise``).
@@ -144,7 +145,7 @@ def solve_rotations(
 
 
 def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
-    """The paper's inverse forward kinematics (§ 3.4), for comparison: from root to leaf, frame by frame, head markers only.
+    """The paper's inverse forward kinematics (§ 3.4), for comparison: root to leaf, frame by frame, heads only.
 
     A driver with several children is turned by the best rotation of the directions to them, one with a single child by
     the smallest turn from its parent's orientation, and a leaf keeps its rest orientation relative to its parent.
@@ -315,7 +316,7 @@ def _forward(tree: _Tree, turns: Array, places: Array) -> tuple[Array, Array]:
 
 
 def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Array]:
-    """Turns (F, D, 4) and places (F, R, 3) by Wahba's problem from root to leaf, pulled towards the parent's rotation."""
+    """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation."""
     frames = len(targets)
     delta = np.broadcast_to(np.eye(3), (frames, len(tree.joints), 3, 3)).copy()
     turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
@@ -383,8 +384,8 @@ def _normal_equations(
 ) -> tuple[Array, Array]:
     """JᵀWJ (F, U, U) and JᵀWr (F, U) of the marker errors for U = 3 D + 3 T unknowns.
 
-    A turn by ω (world axes) at joint j moves a marker at x below it by ω × (x - hⱼ). So the block of joints j and k, k at
-    or below j, is Σ w [x - hⱼ]ₓᵀ [x - hₖ]ₓ over the markers below k, which depends on these markers through their
+    A turn by ω (world axes) at joint j moves a marker at x below it by ω × (x - hⱼ). So the block of joints j and k, k
+    at or below j, is Σ w [x - hⱼ]ₓᵀ [x - hₖ]ₓ over the markers below k, which depends on these markers through their
     weight, first and second moment alone; no Jacobian is formed.
     """
     frames, joints = heads.shape[:2]
@@ -436,8 +437,8 @@ def _normal_equations(
     if joints > tree.drivers:
         share = np.zeros((tree.drivers, joints))
         share[tree.owners, np.arange(joints)] = 1.0
-        full = (share @ full.reshape(frames, joints, -1)).reshape(frames, tree.drivers, joints, 9)
-        full = (share @ full).reshape(frames, tree.drivers, tree.drivers, 3, 3)
+        half = (share @ full.reshape(frames, joints, -1)).reshape(frames, tree.drivers, joints, 9)
+        full = (share @ half).reshape(frames, tree.drivers, tree.drivers, 3, 3)
         cross = (share @ cross.reshape(frames, places, joints, 9)).reshape(frames, places, tree.drivers, 3, 3)
         local_torque = share @ local_torque
     else:
@@ -451,10 +452,10 @@ def _normal_equations(
     hessian[:, size:, :size] = coupling
     hessian[:, :size, size:] = np.swapaxes(coupling, 1, 2)
     for i, upper in enumerate(tree.movers):
-        for k, lower in enumerate(tree.movers):
+        for other, lower in enumerate(tree.movers):
             if tree.above[upper, lower]:
-                moved = np.swapaxes(move_axes[:, i], -1, -2) @ move_axes[:, k] * zeroth[:, lower, None, None]
-                rows, columns = slice(size + 3 * i, size + 3 * i + 3), slice(size + 3 * k, size + 3 * k + 3)
+                moved = np.swapaxes(move_axes[:, i], -1, -2) @ move_axes[:, other] * zeroth[:, lower, None, None]
+                rows, columns = slice(size + 3 * i, size + 3 * i + 3), slice(size + 3 * other, size + 3 * other + 3)
                 hessian[:, rows, columns] = moved
                 hessian[:, columns, rows] = np.swapaxes(moved, -1, -2)
     pull = np.einsum("ftji,ftj->fti", move_axes, force[:, tree.movers])

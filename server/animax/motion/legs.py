@@ -102,31 +102,31 @@ def find_legs(rig: Rig) -> tuple[Leg, ...]:
             extent[parent] = max(extent[parent], extent[joint] + np.linalg.norm(heads[joint] - heads[parent]))
 
     carried = np.zeros(len(skeleton), bool)  # has a joint above it that moves skin
-    for joint, parent in enumerate(skeleton.parents):
-        carried[joint] = parent >= 0 and (carried[parent] or deforming[parent])
+    for member, parent in enumerate(skeleton.parents):
+        carried[member] = parent >= 0 and (carried[parent] or deforming[parent])
 
     legs: list[Leg] = []
     detached: list[Leg] = []
-    for joint in np.flatnonzero(skinned & (reach <= GROUND * tall)):
+    for joint in np.flatnonzero(skinned & (reach <= GROUND * tall)).tolist():
         parent = int(skeleton.parents[joint])
         ends_here = not any(skinned[c] for c in skeleton.children[joint])
         is_foot = low[joint] and (not carried[joint] or not low[parent])
         if not is_foot and not (ends_here and not low[joint]):
             continue
-        members = _subtree(skeleton.children, int(joint))
+        members = _subtree(skeleton.children, joint)
         mine = np.isin(holder, members)
         if joint == root or not mine.any():
             continue
         near = mine & (heights - ground <= max(GROUND * tall, float(np.percentile(heights[mine] - ground, 20))))
         sole = vertices[near].mean(axis=0)
-        chain = _chain(rig, int(joint), root, skinned, extent, sole) if carried[joint] else ()
+        chain = _chain(rig, joint, root, skinned, extent, sole) if carried[joint] else ()
         if not is_foot and joint != root:
-            chain = (*chain, int(joint))
+            chain = (*chain, joint)
         separate = not carried[joint]
-        path = np.concatenate([heads[[*chain, *(() if joint in chain else (int(joint),))]], sole[None]])
+        path = np.concatenate([heads[[*chain, *(() if joint in chain else (joint,))]], sole[None]])
         length = float(np.linalg.norm(np.diff(path, axis=0), axis=-1).sum())
         local = np.linalg.solve(skeleton.rest_globals[joint], np.append(sole, 1.0))[:3]
-        leg = Leg(chain, int(joint), local, length)
+        leg = Leg(chain, joint, local, length)
         if separate:
             detached.append(leg)
         elif chain and (path[0] - sole) @ up >= LEAST_DROP * length:

@@ -34,7 +34,8 @@ def close_loop(clip: Clip) -> Clip:
     ease = time * np.maximum(1 - time / reach, 0) ** 2 + to_end * np.maximum(1 - to_end / reach, 0) ** 2
 
     def spread(gap: Array, speed: Array) -> Array:
-        return ramp[:, None, None] * gap - 0.5 * ease[:, None, None] * speed
+        added: Array = ramp[:, None, None] * gap - 0.5 * ease[:, None, None] * speed
+        return added
 
     def close_vectors(x: Array) -> Array:
         begin, finish = x[1] - x[0], x[-1] - x[-2]

@@ -13,14 +13,15 @@ from animax.errors import OptionError
 from animax.motion.clip import Clip
 
 Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 def resample(clip: Clip, fps: float, *, seconds: float | None = None) -> Clip:
     """The clip sampled at ``fps``, with continuous speed.
 
     Translations and scales follow Catmull-Rom splines, rotations the same construction on the sphere (a cubic Bézier by
-    repeated slerp, Shoemake 1985, with central differences as tangents); samples that fall on old ones are these. A loop
-    is read round its seam and stretched by at most half a frame, so that it holds a whole number of frames.
+    repeated slerp, Shoemake 1985, with central differences as tangents); samples that fall on old ones are these. A
+    loop is read round its seam and stretched by at most half a frame, so that it holds a whole number of frames.
 
     Args:
         clip: at least one frame.
@@ -38,8 +39,7 @@ def resample(clip: Clip, fps: float, *, seconds: float | None = None) -> Clip:
     else:
         length = clip.seconds if seconds is None else seconds
         count = int(np.floor(length * fps + 1e-6)) + 1
-        at = np.minimum(np.arange(count) * (clip.fps / fps), frames - 1)
-    return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop))
+        at = np.asarray(np.minimum(np.arange(count) * (clip.fps / fps), float(frames - 1))    return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop)), np.float64)
 
 
 def sample(pose: Pose, at: Array, *, loop: bool = False) -> Pose:
@@ -48,42 +48,45 @@ def sample(pose: Pose, at: Array, *, loop: bool = False) -> Pose:
     first = np.floor(at + 1e-9).astype(np.int64)
     part = np.maximum(at - first, 0.0)
     if loop:
-        index = [(first + k) % frames for k in (-1, 0, 1, 2)]
+        before, a, b, after = ((first + k) % frames for k in (-1, 0, 1, 2))
     else:
         first = np.clip(first, 0, frames - 1)
         part = np.clip(at - first, 0.0, 1.0)
-        index = [np.clip(first + k, 0, frames - 1) for k in (-1, 0, 1, 2)]
+        before, a, b, after = (np.clip(first + k, 0, frames - 1) for k in (-1, 0, 1, 2))
     open_start = np.zeros(len(at), bool) if loop else first == 0
     open_end = np.zeros(len(at), bool) if loop else first + 1 >= frames - 1
-    turned = _turn(*(pose.rotations[i] for i in index), part, open_start, open_end)
+
+    def at_knots(x: Array) -> tuple[Array, Array, Array, Array]:
+        return x[before], x[a], x[b], x[after]
+
     return Pose(
-        _glide(*(pose.translations[i] for i in index), part, open_start, open_end),
-        rotations.make_continuous(turned),
-        _glide(*(pose.scales[i] for i in index), part, open_start, open_end),
+        _glide(at_knots(pose.translations), part, open_start, open_end),
+        rotations.make_continuous(_turn(at_knots(pose.rotations), part, open_start, open_end)),
+        _glide(at_knots(pose.scales), part, open_start, open_end),
     )
 
 
-def _glide(before: Array, a: Array, b: Array, after: Array, part: Array, start: Array, end: Array) -> Array:
-    """Catmull-Rom between ``a`` and ``b`` (N, J, 3); at an open end the tangent is the chord."""
-    t, start, end = part[:, None, None], start[:, None, None], end[:, None, None]
-    chord = b - a
-    first = np.where(start, chord, (b - before) / 2)
-    last = np.where(end, chord, (after - a) / 2)
+def _glide(knots: tuple[Array, Array, Array, Array], part: Array, start: BoolArray, end: BoolArray) -> Array:
+    """Catmull-Rom between the middle two of four knots (N, J, 3); at an open end the tangent is the chord."""
+    before, a, b, after = knots
+    t, chord = part[:, None, None], b - a
+    first = np.where(start[:, None, None], chord, (b - before) / 2)
+    last = np.where(end[:, None, None], chord, (after - a) / 2)
     hermite = a + chord * (3 * t**2 - 2 * t**3) + first * (t - 2 * t**2 + t**3) + last * (t**3 - t**2)
     result: Array = np.where(t == 0, a, hermite)
     return result
 
 
-def _turn(before: Array, a: Array, b: Array, after: Array, part: Array, start: Array, end: Array) -> Array:
+def _turn(knots: tuple[Array, Array, Array, Array], part: Array, start: BoolArray, end: BoolArray) -> Array:
     """The same for unit quaternions (N, J, 4)."""
+    before, a, b, after = knots
 
     def step(p: Array, q: Array) -> Array:
         return rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(p), q))
 
-    start, end = start[:, None, None], end[:, None, None]
     chord = step(a, b)
-    first = np.where(start, chord, (step(before, a) + chord) / 2)
-    last = np.where(end, chord, (chord + step(b, after)) / 2)
+    first = np.where(start[:, None, None], chord, (step(before, a) + chord) / 2)
+    last = np.where(end[:, None, None], chord, (chord + step(b, after)) / 2)
     s = np.broadcast_to(part[:, None], a.shape[:-1])
     c1 = rotations.multiply(a, rotations.from_rotation_vector(first / 3))
     c2 = rotations.multiply(b, rotations.from_rotation_vector(-last / 3))

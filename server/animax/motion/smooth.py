@@ -22,10 +22,10 @@ OVERLAP = 60
 def denoise(points: Points) -> Points:
     """Smooth every marker's track, each by the strength that minimises its expected error.
 
-    Whittaker's smoother, min |x - z|² + λ |z''|² with free ends, so that constant speed passes unchanged. λ is chosen per
-    marker by Stein's unbiased risk estimate with the known noise ``points.sigma``: tracks without noise are returned as
-    they are, and fast motion is blurred less than slow. ``sigma`` of the result is the estimated error that is left.
-    Frames of low confidence are replaced by what the smooth track says there.
+    Whittaker's smoother, min |x - z|² + λ |z''|² with free ends, so that constant speed passes unchanged. λ is chosen
+    per marker by Stein's unbiased risk estimate with the known noise ``points.sigma``: tracks without noise are
+    returned as they are, and fast motion is blurred less than slow. ``sigma`` of the result is the estimated error
+    that is left. Frames of low confidence are replaced by what the smooth track says there.
     """
     frames = len(points.points)
     if frames < 4:

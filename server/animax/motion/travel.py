@@ -97,7 +97,7 @@ def recover_travel(clip: Clip, rig: Rig, *, speed: float = 0.0) -> Clip:
         speed: for bodies without stances, rest diagonals a second along the rig's forward direction.
     """
     stances = find_stances(clip, rig)
-    if stances.planted.any():
+    if np.any(stances.ground_velocity):
         velocity = -stances.ground_velocity
     else:
         velocity = np.broadcast_to(speed * rig.size * rig.stance.forward, (len(clip), 3))

@@ -1,7 +1,7 @@
 """Markers seen in several views to points in space.
 
-A weighted linear (DLT) solution starts a Gauss-Newton descent on the soft-L1 reprojection error, all points at once; views
-that contradict the others are dropped.
+A weighted linear (DLT) solution starts a Gauss-Newton descent on the soft-L1 reprojection error, all points at once;
+views that contradict the others are dropped.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def _linear(cameras: Cameras, pixels: Array, weights: Array) -> Array:
         points = _solve(normal, right)
         depth = np.einsum("vi,ni->vn", m[:, 2, :3], points) + m[:, 2, 3, None]
         scale = weights / np.maximum(np.abs(depth), 1e-9 * np.abs(depth).max())
-    return points + center
+    shifted: Array = points + center
+    return shifted
 
 
 def _descend(cameras: Cameras, points: Array, pixels: Array, weights: Array, iterations: int) -> Array:

@@ -1,0 +1,186 @@
+"""A clip of one rig onto another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax import rotations
+from animax.assets.rig import Rig
+from animax.errors import OptionError
+from animax.motion.body import body_root
+from animax.motion.bone_map import BoneMap, ChainPair, bone_words, map_bones
+from animax.motion.clip import Clip
+
+Array = NDArray[np.float64]
+
+ALIGNED = np.deg2rad(75.0)
+"""Chains whose rest directions differ by more are different shapes, not different rest poses, and are not aligned."""
+
+LYING = 0.05
+"""A body root lower than this, in rest diagonals, gives no measure of height."""
+
+
+def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None, *, align: bool = True) -> Clip:
+    """The motion of ``source`` in ``clip`` for ``target``.
+
+    What is carried over is each joint's rotation in space relative to its rest orientation, in the axes of the rig's
+    stance (right, up, forward), so neither joint axes nor the way a rig faces matter. Along a chain it is spread by arc
+    length, with joints of equal name matched to one another. The body root moves as the source's, times the ratio of
+    their heights above the ground; other root joints (foot controls) likewise.
+
+    Args:
+        clip: motion of ``source``.
+        source: the rig that moves.
+        target: the rig that shall move.
+        bones: which chain drives which; guessed by ``map_bones`` when None.
+        align: limbs whose rest directions differ (arms stretched out or down) end up pointing where the source's do,
+            instead of turning by the same amount.
+
+    Raises:
+        OptionError: ``clip`` is not of ``source``, or the bone map names joints that do not exist.
+    """
+    if clip.pose.rotations.shape[1] != len(source.skeleton):
+        raise OptionError("clip", f"{clip.pose.rotations.shape[1]} joints", f"{len(source.skeleton)}, as its rig has")
+    bones = map_bones(source, target) if bones is None else bones
+    bones.check(source, target)
+    basis = _axes(target) @ _axes(source).T
+    globals_ = source.skeleton.globals(clip.pose)
+    turned, at_rest = _orientations(globals_), _orientations(source.skeleton.rest_globals)
+    turn = rotations.multiply(turned, rotations.conjugate(at_rest))
+    change = rotations.from_matrix(basis)
+    turn = rotations.multiply(rotations.multiply(change, turn), rotations.conjugate(change))
+    moved = (globals_[..., :3, 3] - source.skeleton.rest_globals[:, :3, 3]) @ basis.T * _height_ratio(source, target)
+
+    skeleton = target.skeleton
+    wanted: dict[int, Array] = {}
+    places: dict[int, Array] = {}
+    top = _tops(target)
+    for pair in bones.pairs:
+        ours = [source.skeleton.names.index(n) for n in pair.source]
+        theirs = [skeleton.names.index(n) for n in pair.target]
+        tilt = _alignment(source, ours, target, theirs, basis) if align else rotations.IDENTITY
+        for joint, at in zip(theirs, _fractions(source, target, pair), strict=True):
+            low = min(int(at), len(ours) - 1)
+            high = min(low + 1, len(ours) - 1)
+            share = np.full(len(clip), at - low)
+            wanted[joint] = rotations.multiply(rotations.slerp(turn[:, ours[low]], turn[:, ours[high]], share), tilt)
+        if theirs[0] in top:
+            places[theirs[0]] = skeleton.rest_globals[theirs[0], :3, 3] + moved[:, ours[0]]
+    root, driver = body_root(target), body_root(source)
+    carrier = root
+    while carrier not in top and skeleton.parents[carrier] >= 0:
+        carrier = int(skeleton.parents[carrier])
+    places.pop(carrier, None)
+
+    local, translations = _local(target, wanted, places, len(clip))
+    # the body root, not the joint that carries it, goes where the source's goes
+    pose = skeleton.posed(rotations=local, translations=translations)
+    now = skeleton.globals(pose)
+    goal = skeleton.rest_globals[root, :3, 3] + moved[:, driver]
+    above = int(skeleton.parents[carrier])
+    linear = skeleton.rest_globals[above, :3, :3] if above >= 0 else np.eye(3)
+    translations[:, carrier] += np.linalg.solve(linear, (goal - now[:, root, :3, 3]).T).T
+    pose = replace(pose, rotations=rotations.make_continuous(local), translations=translations)
+    return replace(clip, pose=pose)
+
+
+def _axes(rig: Rig) -> Array:
+    """Columns: the rig's right, up and forward."""
+    return np.stack([rig.stance.right, rig.stance.up, rig.stance.forward], axis=-1)
+
+
+def _orientations(globals_: Array) -> Array:
+    u, _, vt = np.linalg.svd(globals_[..., :3, :3])
+    m = u @ vt
+    return rotations.from_matrix(m * np.linalg.det(m)[..., None, None])
+
+
+def _height_ratio(source: Rig, target: Rig) -> float:
+    """Body heights above the ground, target to source; sizes where a body lies on the ground."""
+    heights = []
+    for rig in (source, target):
+        points = rig.rest_vertices if len(rig.rest_vertices) else rig.skeleton.rest_globals[:, :3, 3]
+        level = rig.skeleton.rest_globals[body_root(rig), :3, 3] @ rig.stance.up
+        heights.append(float(level - (points @ rig.stance.up).min()) / rig.size)
+    if min(heights) < LYING:
+        return target.size / source.size
+    return heights[1] * target.size / (heights[0] * source.size)
+
+
+def _tops(rig: Rig) -> set[int]:
+    """Deforming joints without a deforming ancestor."""
+    deforming = set(rig.deforming.tolist())
+    carried: set[int] = set()
+    out = set()
+    for joint, parent in enumerate(rig.skeleton.parents):
+        if parent >= 0 and (int(parent) in carried or int(parent) in deforming):
+            carried.add(joint)
+        elif joint in deforming:
+            out.add(joint)
+    return out
+
+
+def _alignment(source: Rig, ours: list[int], target: Rig, theirs: list[int], basis: Array) -> Array:
+    """The turn (4,) that lays the target chain's rest direction onto the source's; none for roots and single joints."""
+    if len(ours) < 2 or len(theirs) < 2 or theirs[0] in _tops(target):
+        return rotations.IDENTITY
+    a, b = (rig.skeleton.rest_globals[chain, :3, 3] for rig, chain in ((target, theirs), (source, ours)))
+    direction, wanted = a[-1] - a[0], basis @ (b[-1] - b[0])
+    turn = rotations.shortest_arc(direction, wanted)
+    angle = float(rotations.between(rotations.IDENTITY, turn))
+    return turn if 1e-9 < angle < ALIGNED else rotations.IDENTITY
+
+
+def _fractions(source: Rig, target: Rig, pair: ChainPair) -> Array:
+    """Where on the source chain, in joints, each target joint lies."""
+    lengths = []
+    for rig, names in ((source, pair.source), (target, pair.target)):
+        heads = rig.skeleton.rest_globals[[rig.skeleton.names.index(n) for n in names], :3, 3]
+        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(heads, axis=0), axis=-1))])
+        lengths.append(along / along[-1] if along[-1] > 0 else np.zeros(len(names)))
+    ours, theirs = lengths
+    if len(ours) == 1:
+        return np.zeros(len(theirs))
+    if len(theirs) == 1:
+        theirs = np.array([0.5])
+    # joints of one name, in order, pin the two chains together
+    anchors: list[tuple[float, float]] = []
+    last = -1
+    for i, name in enumerate(pair.target):
+        said = bone_words(name)
+        for k in range(last + 1, len(pair.source)):
+            if said and said == bone_words(pair.source[k]) and pair.target.count(name) == 1:
+                anchors.append((float(theirs[i]), float(ours[k])))
+                last = k
+                break
+    knots = anchors or [(0.0, 0.0), (1.0, 1.0)]
+    if anchors:
+        if knots[0][0] > 0:
+            knots.insert(0, (0.0, 0.0))
+        if knots[-1][0] < 1:
+            knots.append((1.0, 1.0))
+    at = np.interp(theirs, [k[0] for k in knots], [k[1] for k in knots])
+    return np.interp(at, ours, np.arange(len(ours)))
+
+
+def _local(rig: Rig, wanted: dict[int, Array], places: dict[int, Array], frames: int) -> tuple[Array, Array]:
+    """Local rotations and translations for wanted turns from rest, in space, and places of root joints."""
+    skeleton = rig.skeleton
+    rest = _orientations(skeleton.rest_globals)
+    turns = np.broadcast_to(rotations.IDENTITY, (frames, len(skeleton), 4)).copy()
+    pose = skeleton.posed(rotations=np.repeat(skeleton.rest.rotations[None], frames, axis=0))
+    for joint, parent in enumerate(skeleton.parents):
+        above = turns[:, parent] if parent >= 0 else np.broadcast_to(rotations.IDENTITY, (frames, 4))
+        turns[:, joint] = wanted.get(joint, above)
+        if joint in wanted:
+            axes = rest[parent] if parent >= 0 else rotations.IDENTITY
+            own = rotations.multiply(rotations.conjugate(above), turns[:, joint])
+            own = rotations.multiply(rotations.multiply(rotations.conjugate(axes), own), axes)
+            pose.rotations[:, joint] = rotations.multiply(own, skeleton.rest.rotations[joint])
+        if joint in places:
+            base = skeleton.rest_globals[parent] if parent >= 0 else np.eye(4)
+            pose.translations[:, joint] = np.linalg.solve(base[:3, :3], (places[joint] - base[:3, 3]).T).T
+    return rotations.normalise(pose.rotations), pose.translations
