@@ -39,7 +39,8 @@ def resample(clip: Clip, fps: float, *, seconds: float | None = None) -> Clip:
     else:
         length = clip.seconds if seconds is None else seconds
         count = int(np.floor(length * fps + 1e-6)) + 1
-        at = np.asarray(np.minimum(np.arange(count) * (clip.fps / fps), float(frames - 1))    return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop)), np.float64)
+        at = np.asarray(np.minimum(np.arange(count) * (clip.fps / fps), float(frames - 1)), np.float64)
+    return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop))
 
 
 def sample(pose: Pose, at: Array, *, loop: bool = False) -> Pose:
