@@ -81,6 +81,14 @@ def stand(
         take.set_world(leg.toe, rotations.multiply(heading, flat))
 
 
+def slant(take: Take, leg: Leg, contact: Array) -> Array:
+    """(F,) how far a leg slants back from hip to contact, compared with rest; radians, positive with the foot behind."""
+    start, foot = take.position(leg.limb.upper), contact_rest(take, leg)
+    rest = take.armature[leg.limb.upper].head
+    angle = np.arctan2(start[:, 2] - contact[:, 2], np.maximum(start[:, 1] - contact[:, 1], 0.2 * rest[1]))
+    return np.asarray(angle - np.arctan2(rest[2] - foot[2], rest[1] - foot[1]), np.float64)
+
+
 @dataclass(frozen=True)
 class Footfall:
     """The timing of one foot in a cycle.

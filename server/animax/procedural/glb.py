@@ -157,7 +157,7 @@ def write(
 
 
 def _pack(document: dict[str, Any], data: bytes) -> bytes:
-    text = json.dumps(document, separators=(",", ":")).encode()
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     data += b"\0" * (-len(data) % 4)
     body = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(data), 0x004E4942) + data

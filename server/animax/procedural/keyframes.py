@@ -10,7 +10,7 @@ from animax import rotations
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-ANGLE_TOLERANCE = 4e-3
+ANGLE_TOLERANCE = 5e-3
 """Radians by which interpolation between kept keys may miss a rotation."""
 
 

@@ -15,7 +15,7 @@ from animax.procedural.gait import Leg
 from animax.procedural.organic import Flesh, ball, cone, melt
 from animax.procedural.patch import Patch, srgb
 from animax.procedural.quadruped_motions import Manner, Quadruped
-from animax.procedural.shapes import eyes
+from animax.procedural.shapes import ellipsoid, eyes, lathe, limb_tube
 from animax.procedural.take import Limb
 
 Array = NDArray[np.float64]
@@ -90,6 +90,7 @@ def design_quadruped(rng: np.random.Generator) -> Design:
         tail=float(rng.uniform(*species.tail)),
         bushy=species.bushy,
         horns=species.horns if rng.random() < 0.7 else 0.0,
+        mane=species.noun == "horse",
         spines=int(rng.integers(2, 5)),
         necks=2 if species.neck[0] > 0.4 else int(rng.integers(1, 3)),
         tails=int(rng.integers(2, 4)) if species.tail[0] < 0.3 else int(rng.integers(4, 7)),
@@ -147,6 +148,7 @@ class _Shape:
     tail: float
     bushy: float
     horns: float
+    mane: bool
     spines: int
     necks: int
     tails: int
@@ -247,6 +249,18 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
     for i, bone in enumerate(necks):
         sag = np.array([0, -0.35 * g, 0]) if i == 0 else np.zeros(3)
         flesh.append(cone(bone.key, bone.head + sag, bone.tail, (thick[i], thick[i + 1]), coat, (0.8, 1.0, 1.0)))
+        if shape.mane:
+            crest = vec(0, 0.55 * thick[i + 1], -0.75 * thick[i + 1])
+            flesh.append(
+                cone(
+                    bone.key,
+                    bone.head + crest,
+                    bone.tail + crest,
+                    (0.5 * thick[i], 0.62 * thick[i + 1]),
+                    dark,
+                    (0.4, 1.0, 1.0),
+                )
+            )
     head, jaw = armature["head"], armature["jaw"]
     r = shape.head * s
     nose_dir = armature.vector("head") / armature.length("head")
@@ -259,10 +273,6 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
     flesh.append(ball("head", head.tail + vec(0, 0.1 * r, -0.12 * r), 0.17 * r, srgb("#1d1817"), (1.2, 0.85, 0.9)))
     flesh.append(cone("jaw", jaw.head, jaw.tail, (0.34 * r, 0.18 * r), pale if marked else coat, (0.85, 0.75, 1.0)))
     for suffix, side in SIDES:
-        ear = armature[f"ear{suffix}"]
-        ear_width = shape.ear[1] * s
-        flesh.append(cone(ear.key, ear.head, ear.tail - 0.4 * ear_width * armature.vector(ear.key) / armature.length(ear.key),
-                          (ear_width, 0.38 * ear_width), coat * 0.8, (1.0, 1.0, 0.5)))  # fmt: skip
         if shape.horns:
             root = skull + mirrored([0.5 * r, 0.6 * r, -0.1 * r], side)
             bend = root + mirrored([0.55, 0.6, -0.15], side) * shape.horns * s
@@ -272,26 +282,21 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
                 cone("head", root, bend, (0.2 * r, 0.15 * r), bone_color),
                 cone("head", bend, end, (0.15 * r, 0.06 * r), bone_color),
             ]
-        for keys, radii in (
-            (("scapula", "humerus", "radius", "carpus", "forepaw"), (0.085, 0.075, 0.05, 0.034, 0.034, 0.03)),
-            (("femur", "tibia", "tarsus", "hindpaw"), (0.115, 0.07, 0.04, 0.034, 0.03)),
-        ):
-            for i, key in enumerate(keys):
-                bone = armature[f"{key}{suffix}"]
-                paw = key.endswith("paw")
-                color = foot if paw or (marked and key in ("carpus", "tarsus")) else coat
-                a, b = radii[i] * k, radii[i + 1] * k
-                start, end = bone.head, bone.tail
-                if paw:
-                    a, b = min(1.05 * a, 0.04 * s * 1.3), min(0.95 * b, 0.035 * s * 1.2)
-                    start = start * [1, 0, 1] + vec(0, 0.85 * a, 0)
-                    end = end * [1, 0, 1] + vec(0, 0.8 * b, -0.5 * b)
-                flesh.append(cone(bone.key, start, end, (a, b), color, (1.1, 0.85, 1.0) if paw else (0.85, 1.0, 1.0)))
+        scapula, humerus, femur = (armature[f"{key}{suffix}"] for key in ("scapula", "humerus", "femur"))
+        blade_top = scapula.head + 0.35 * (scapula.tail - scapula.head)
+        flesh += [
+            cone(scapula.key, blade_top, scapula.tail, (0.085 * k, 0.09 * k), coat, (0.75, 1.0, 1.0)),
+            cone(humerus.key, humerus.head, humerus.tail, (0.088 * k, 0.056 * k), coat, (0.85, 1.0, 1.0)),
+            cone(
+                femur.key, femur.head + vec(0, -0.07 * s, 0), femur.tail, (0.125 * k, 0.075 * k), coat, (0.75, 1.0, 1.0)
+            ),
+        ]
     tails = [bone for bone in armature.bones if bone.key.startswith("tail")]
     for i, bone in enumerate(tails):
         x = np.array([i, i + 1]) / len(tails)
         width = np.interp(x, [0, 0.2, 0.7, 1.0], [0.75, 0.9, 1.0, 0.4]) * max(shape.bushy, 0.02) * s
-        color = (pale if marked else dark) if i == len(tails) - 1 else coat
+        tip = i == len(tails) - 1
+        color = dark if shape.mane else (pale if marked else dark) if tip else coat
         flesh.append(cone(bone.key, bone.head, bone.tail, (float(width[0]), float(width[1])), color))
 
     def shade(positions: Array, normals: Array, colors: Array) -> Array:
@@ -299,8 +304,73 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
         trunk = (positions[:, 1:2] > 0.38 * s).astype(np.float64)
         return colors * (1 - under * trunk) + pale * under * trunk
 
-    cell = 0.048 * s * (0.7 + 0.3 * shape.body)
-    body = melt(armature, flesh, cell=cell, soft=0.014 * s, shade=shade)
+    cell = 0.056 * s * (0.7 + 0.3 * shape.body)
+    body = melt(armature, flesh, cell=cell, soft=0.02 * s, shade=shade)
     look = np.array([0.75, 0.1, 0.66])
     place = skull + vec(0.5 * r, 0.3 * r, 0.42 * r)
-    return [body, *eyes(armature, "head", place, 0.16 * r, look, srgb("#1c120c"), srgb("#5a3a1c"), pupil=0.6)]
+    out = [body, *eyes(armature, "head", place, 0.16 * r, look, srgb("#1c120c"), srgb("#5a3a1c"), pupil=0.6)]
+    for suffix, _ in SIDES:
+        wide = shape.ear[1] * s
+        out.append(
+            limb_tube(
+                armature, [f"ear{suffix}"], [(0.0, 0.8 * wide), (0.25, wide), (0.7, 0.62 * wide), (1.0, 0.12 * wide)], coat * 0.8,
+                rings=6, sides=8, flat=0.42, up=(0, 0, 1),
+            )
+        )  # fmt: skip
+        out += _shanks(armature, suffix, k, s, coat, foot if marked else coat, foot, hooves)
+    return out
+
+
+def _shanks(
+    armature: Armature, suffix: str, k: float, s: float, coat: Array, sock: Array, foot: Array, hooves: bool
+) -> list[Patch]:
+    """The slender lower legs, too thin to be melted, and the paws or hooves."""
+    out = []
+    front = [f"{key}{suffix}" for key in ("humerus", "radius", "carpus")]
+    hind = [f"{key}{suffix}" for key in ("femur", "tibia", "tarsus")]
+    slim = 0.82 if hooves else 1.0
+    for keys, paw, radii in (
+        (
+            front,
+            "forepaw",
+            [
+                (0.0, 0.03),
+                (0.3, 0.058),
+                (0.42, 0.06),
+                (0.62, 0.042 * slim),
+                (0.74, 0.046 * slim),
+                (0.85, 0.036 * slim),
+                (1.0, 0.042 * slim),
+            ],
+        ),
+        (
+            hind,
+            "hindpaw",
+            [
+                (0.0, 0.03),
+                (0.3, 0.075),
+                (0.42, 0.08),
+                (0.6, 0.052),
+                (0.7, 0.046 * slim),
+                (0.85, 0.037 * slim),
+                (1.0, 0.042 * slim),
+            ],
+        ),
+    ):
+        tones = np.array([coat, coat, coat, coat, coat, sock, sock])
+        out.append(
+            limb_tube(armature, keys, [(x, w * k) for x, w in radii], tones, rings=5, sides=8, blend=0.45, up=(1, 0, 0))
+        )
+        bone = armature[f"{paw}{suffix}"]
+        length = bone.tail[2] - bone.head[2]
+        if hooves:
+            ring = [(0.05 * k, 0.0), (0.052 * k, 0.012 * s), (0.04 * k, 0.075 * s)]
+            out.append(
+                lathe(armature, bone.key, ring, foot, place=bone.head * [1, 0, 1] + vec(0, 0, 0.02 * s), sides=10)
+            )
+        else:
+            middle = bone.head * [1, 0, 1] + vec(0, 0.036 * s, 0.32 * length)
+            out.append(
+                ellipsoid(armature, bone.key, middle, (0.052 * k, 0.036 * s, 0.72 * length), foot, rows=6, sides=10)
+            )
+    return out

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from animax.procedural.armature import SIDES, Armature
 from animax.procedural.curves import cyclic, ease, hump, keyed, noise, wave
-from animax.procedural.gait import Footfall, Leg, contact_rest, stand, stride_along
+from animax.procedural.gait import Footfall, Leg, contact_rest, slant, stand, stride_along
 from animax.procedural.leap import leap
 from animax.procedural.take import Take
 
@@ -95,11 +95,7 @@ def follow(
             contact_rest(take, leg)[2] - rest[2], rest[1]
         )
         take.turn(f"scapula{suffix}", pitch=-0.5 * np.clip(ahead, -0.7, 0.7))
-    start = take.position(leg.limb.upper)
-    rest_start = take.armature[leg.limb.upper].head
-    rest_contact = contact_rest(take, leg)
-    angle = np.arctan2(start[:, 2] - contact[:, 2], np.maximum(start[:, 1] - contact[:, 1], 0.2 * rest_start[1]))
-    angle = angle - np.arctan2(rest_start[2] - rest_contact[2], rest_start[1] - rest_contact[1])
+    angle = slant(take, leg, contact)
     stand(take, leg, contact, foot=lean * angle + curl, toe=toe, must=must)
 
 
@@ -262,7 +258,7 @@ def graze(animal: Quadruped) -> Take:
     down = cyclic(t, [(0.0, 0.08), (0.22, 0.92), (0.36, 1.0), (0.5, 0.93), (0.62, 1.0), (0.74, 0.9), (0.96, 0.08)])
     take.shift("hips", y=-lower * down - 0.012 * s)
     _lower_head(animal, take, angle * down)
-    chew = wave(t, 9) * (0.4 + 0.6 * down)
+    chew = wave(t, 6) * (0.4 + 0.6 * down)
     take.turn("jaw", pitch=0.1 + 0.09 * chew)
     take.turn("head", yaw=0.12 * wave(t, 2) * down, pitch=0.02 * chew)
     for suffix, side in SIDES:
