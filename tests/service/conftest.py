@@ -70,13 +70,14 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
 def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, Any]) -> Running:
     engine, model = engine or FakeEngine(), model or FakeModel()
     parse = limits.pop("parse", None)
-    config = ServerConfig(port=0, **{"grace_seconds": 0.0, **limits})
 
     def write_glb(rig: Rig, clip: Clip) -> bytes:
         motion = clip.pose.rotations.tobytes()
         return (b"glTF" + motion * (1 + engine.glb_bytes // len(motion)))[: engine.glb_bytes]
 
-    server = Server(config, model, engine.animate, parse=parse, writers=Writers(write_glb, write_bvh))
+    writers = limits.pop("writers", Writers(write_glb, write_bvh))
+    config = ServerConfig(port=0, **{"grace_seconds": 0.0, **limits})
+    server = Server(config, model, engine.animate, parse=parse, writers=writers)
     return Running(server, engine, model)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from animax import rotations
-from animax.assets import load_rig
+from animax.assets import load_rig, read_clips
 from animax.client import AsyncClient
 from animax.errors import GenerationError, OptionError, UnknownRigError
 from animax.request import Request, RootMode
@@ -59,6 +59,20 @@ async def test_files_arrive_whole(client: AsyncClient, rig_id: str) -> None:
     assert result.files[0]["bvh"].decode() == "HIERARCHY 6 MOTION 60 ü"
     assert len(result.files[0]["glb"]) == 600_000
     assert [f.size_bytes for f in result.summary.clips[0].files] == [len(d) for d in result.files[0].values()]
+
+
+async def test_streamed_files_are_readable_and_hold_the_streamed_motion() -> None:
+    async with serving(writers=None) as running, AsyncClient(running.target) as client:
+        rig_id = (await client.upload(running.glb)).rig_id
+        result = await client.animate(
+            rig_id, Request("waves", root_mode=RootMode.ROOT_MOTION), files=["glb", "bvh"]
+        ).collect()
+    written = result.files[0]["glb"]
+    rig = load_rig(written)
+    (clip,) = read_clips(rig, fps=result.clip.fps)
+    streamed = result.skeleton.positions(result.clip.pose)
+    np.testing.assert_allclose(rig.skeleton.positions(clip.pose), streamed, atol=1e-4)
+    assert result.files[0]["bvh"].startswith(b"HIERARCHY")
 
 
 async def test_only_joints_that_move_are_sent(client: AsyncClient, rig_id: str) -> None:

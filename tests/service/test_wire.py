@@ -274,7 +274,7 @@ def test_a_good_stream_is_accepted() -> None:
 
 
 @given(st.sampled_from(ESSENTIAL), st.sampled_from(ESSENTIAL), st.sampled_from(["drop", "repeat", "swap", "cut"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_stream_with_anything_missing_twice_or_out_of_order_is_refused(one: int, other: int, way: str) -> None:
     stream = list(GOOD)
     if way == "drop":

@@ -146,6 +146,7 @@ class StreamReader:
 
     def _take_chunk(self, chunk: pb.FileChunk) -> None:
         variant = self._current(chunk.variant)
+        self._check_frames(variant)
         data = variant.files.setdefault(chunk.format, bytearray())
         if chunk.format not in _FORMAT_NAMES or chunk.offset != len(data):
             raise breach(f"bytes from {chunk.offset} of file format {chunk.format} came; accepted: from {len(data)}")
@@ -170,11 +171,14 @@ class StreamReader:
             raise breach(f"something of variant {index} came; accepted: the variant started last")
         return self._variants[-1]
 
-    def _check_complete(self, variant: _Variant) -> None:
+    def _check_frames(self, variant: _Variant) -> None:
         if variant.frames != variant.start.frame_count:
             raise breach(
                 f"{variant.frames} of {variant.start.frame_count} frames of variant {variant.start.variant} came"
             )
+
+    def _check_complete(self, variant: _Variant) -> None:
+        self._check_frames(variant)
         for file_format, data in variant.files.items():
             if len(data) != variant.sizes[file_format]:
                 raise breach(f"{len(data)} of {variant.sizes[file_format]} bytes of file format {file_format} came")
