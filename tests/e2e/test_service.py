@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
+from animax import procedural
 from animax.assets import Rig, load_rig, read_clips
 from animax.client import Client
 from animax.motion.clip import Clip
@@ -27,11 +29,15 @@ from .engines import in_blender, in_godot, joint_difference
 
 REQUEST = Request("walks forward", seconds=1.5, fps=24.0, seed=3)
 START_SECONDS = 120.0
+MODEL = os.environ.get("ANIMAX_TEST_MODEL", "embedded")
+"""Another model, or its folder, to try these tests on."""
 
 
 @pytest.fixture(scope="module")
-def source(repository: Path) -> Path:
-    return repository / "examples" / "fox.glb"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rig") / "quadruped.glb"
+    path.write_bytes(procedural.generate("quadruped"))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def rig(source: Path) -> Rig:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--provider", "cpu"]
+    command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--model", MODEL, "--provider", "cpu"]
     with log.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as server:
         try:
             told = server.stdout.readline()
@@ -119,7 +125,7 @@ def test_the_stream_is_whole_and_in_order(stream: Stream):
     frames = stream.only(pb.Frames)
     assert frames[0].frame_count == 1
     assert [f.first_frame for f in frames] == np.cumsum([0, *(f.frame_count for f in frames[:-1])]).tolist()
-    assert sum(f.frame_count for f in frames) == stream.only(pb.ClipStart)[0].frame_count == 36
+    assert sum(f.frame_count for f in frames) == stream.only(pb.ClipStart)[0].frame_count == 37
     np.testing.assert_allclose([f.first_seconds for f in frames], [f.first_frame / REQUEST.fps for f in frames])
 
 
@@ -198,7 +204,7 @@ def test_the_command_line_makes_the_same_clip(where, clip, rig, source, address,
     out = tmp_path / "made.glb"
     command = [sys.executable, "-m", "animax", "animate", str(source), REQUEST.prompt, "-o", str(out), "--json"]
     command += ["--seconds", str(REQUEST.seconds), "--fps", str(REQUEST.fps), "--seed", str(REQUEST.seed)]
-    command += ["--server", address] if where == "on the server" else ["--provider", "cpu"]
+    command += ["--server", address] if where == "on the server" else ["--model", MODEL, "--provider", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["clips"][0]["files"] == [str(out)]

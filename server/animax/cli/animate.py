@@ -138,7 +138,7 @@ def in_process(
             this.seed,
             made.confidence,
             dict(made.timings),
-            tuple(made.warnings),
+            tuple(warning for warning in made.warnings if warning not in rig.warnings),
             {"name": model.name, "sha256": model.sha256, "provider": model.provider},
         )
 
