@@ -121,7 +121,8 @@ def solve_rotations(
             gradient[:, :size] += rest_weight * bend.reshape(len(bend), -1)
             gradient[:, size:] += (stay_weight[:, None] * places).reshape(len(places), -1)
             coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
-            flow = np.concatenate([change.reshape(len(change), -1), drift.reshape(len(drift), -1)], axis=-1) * coupling
+            flow = np.concatenate([change.reshape(-1, size), drift.reshape(len(drift), 3 * len(tree.movers))], axis=-1)
+            flow *= coupling
             gradient[1:] += flow
             gradient[:-1] -= flow
             system = (hessian, gradient)
@@ -410,7 +411,7 @@ def _normal_equations(
     s0, s1, s2 = zeroth[:, k, None], first[:, k], second[:, k]
     hj, hk = h[:, j], h[:, k]
     dots = np.trace(s2, axis1=-2, axis2=-1) - np.sum((hj + hk) * s1, axis=-1) + s0[..., 0] * np.sum(hj * hk, axis=-1)
-    arm = s0 * hj - s1
+    arm = s1 - s0 * hj
     block = hk[..., :, None] * arm[..., None, :] + (s1[..., :, None] * hj[..., None, :]) - s2
     block[..., [0, 1, 2], [0, 1, 2]] += dots[..., None]
     # so far [a]ᵀ[b] = (a·b) 1 - b aᵀ with a = x - hⱼ, b = x - hₖ

@@ -14,9 +14,9 @@ Array = NDArray[np.float64]
 
 STRENGTHS = np.concatenate([[0.0], np.logspace(-3, 4, 22)])
 """Candidate weights of the squared second difference."""
-LONGEST = 600
+LONGEST = 240
 """Frames that are smoothed at once; longer tracks are cut into overlapping stretches."""
-OVERLAP = 60
+OVERLAP = 40
 
 
 def denoise(points: Points) -> Points:
@@ -36,7 +36,7 @@ def denoise(points: Points) -> Points:
     best = points.confidence.max(axis=0, initial=1e-12)
     trust = np.minimum(1.0, 2 * points.confidence / np.maximum(best, 1e-12))[..., None]
     roughness, basis = _second_difference_basis(frames)
-    track, smooth, left = points.points, points.points, sigma
+    track, smooth, left = points.points, _bridged(points.points, trust[..., 0] >= 0.5), sigma
     for _ in range(3 if np.any(trust < 1) else 1):
         track = trust * points.points + (1 - trust) * smooth
         coefficients = np.einsum("ft,fmi->tmi", basis, track)
@@ -51,6 +51,18 @@ def denoise(points: Points) -> Points:
         left = np.sqrt(np.clip(risk[chosen, np.arange(len(chosen))] / (3 * frames), variance, sigma**2))
     ratio = left / np.maximum(sigma, 1e-300)
     return replace(points, points=smooth, sigma=points.sigma * ratio)
+
+
+def _bridged(tracks: Array, trusted: NDArray[np.bool_]) -> Array:
+    """Tracks (F, M, 3) with straight lines over frames that are not ``trusted`` (F, M)."""
+    if np.all(trusted):
+        return tracks
+    out, frames = tracks.copy(), np.arange(len(tracks))
+    for marker in np.flatnonzero(~trusted.all(axis=0) & trusted.any(axis=0)):
+        known = np.flatnonzero(trusted[:, marker])
+        for axis in range(3):
+            out[:, marker, axis] = np.interp(frames, known, tracks[known, marker, axis])
+    return out
 
 
 @lru_cache(maxsize=8)
