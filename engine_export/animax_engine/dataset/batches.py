@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class Batches:
         self.loop = np.array([clip["loop"] for clip in clips])
         self.rig = np.array([clip["rig"] for clip in clips])
         self.weights = balanced_weights(clips)
-        self.text = torch.from_numpy(text.encode(list(captions)).astype(np.float16))
+        self.text = torch.from_numpy(encoded(list(captions), text, folder))
         cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
         self.cameras = cameras
         self.projections = torch.from_numpy(cameras.matrices).float()
@@ -186,6 +187,18 @@ class Batches:
             choices = self.clips[clip]["swapped" if swap else "plain"]
             rows.append(choices[self.random.integers(len(choices))])
         return self.text[rows]
+
+
+def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.float16]:
+    """States (N, T, width) of the captions, kept in ``folder`` for the next run with the same captions and encoder."""
+    key = hashlib.sha256("\n".join([text.encoder_hash, *captions]).encode()).hexdigest()[:16]
+    path = folder / f"text-{key}.npy"
+    if path.exists():
+        stored: NDArray[np.float16] = np.load(path)
+        return stored
+    states = text.encode(captions).astype(np.float16)
+    np.save(path, states)
+    return states
 
 
 def balanced_weights(clips: list[dict[str, Any]]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from animax.errors import Cancelled, GenerationError
+from animax.errors import Cancelled, GenerationError, OptionError
 
 Latents = NDArray[np.float32]
 
@@ -106,8 +106,12 @@ class Schedule:
 
     def windows(self, frames: int) -> int:
         """Windows needed for ``frames``."""
+        if frames <= self.frames:
+            return 1
         fresh = self.frames - self.history_frames
-        return 1 + max(0, -(-(frames - self.frames) // fresh))
+        if fresh < 1:
+            raise OptionError("history", self.history, f"fewer slots than a window of {self.frames} frames holds")
+        return 1 - (self.frames - frames) // fresh
 
 
 def sample(

@@ -1,0 +1,120 @@
+"""Batches drawn from a small bank, made here with a known motion."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from animax.diffusion.latents import LatentSpace  # noqa: E402
+from animax.diffusion.text import TextEncoder  # noqa: E402
+from animax.views.splat import SplatPoseMap  # noqa: E402
+from animax_engine.dataset.batches import (  # noqa: E402
+    Augmentation,
+    Batches,
+    balanced_weights,
+    draw_splats,
+    mirrored_caption,
+    picture_latents,
+)
+
+CHANNELS = 8
+SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
+NO_CHANGE = Augmentation(speed=1.0, shape=0.0, mirror=0.0)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    """One rig with a looping clip of 9 frames on a circle and one of 20 frames along a line."""
+    folder = tmp_path_factory.mktemp("bank")
+    poses = np.zeros((1 + 9 + 20, CHANNELS, 3), np.float16)
+    turn = np.linspace(0, 2 * np.pi, 9)
+    poses[1:10, 2, 0], poses[1:10, 2, 1] = 0.3 * np.cos(turn), 0.3 * np.sin(turn)
+    poses[10:, 5, 1] = np.linspace(-0.4, 0.4, 20)
+    np.save(folder / "poses.npy", poses)
+    rgb = np.random.default_rng(0).integers(0, 256, (30, 4, 6, 6, 3), dtype=np.uint8)
+    np.save(folder / "rgb.npy", rgb)
+    clips = [
+        {"name": "a", "frames": 9, "loop": True, "action": "turn", "captions": ["turn left"]},
+        {"name": "b", "frames": 20, "loop": False, "action": "rise", "captions": ["rise"]},
+    ]
+    rig = {"id": "r", "split": "train", "category": "prop", "channels": [2, 5], "first": 0, "clips": clips}
+    (folder / "index.json").write_text(json.dumps({"fps": 16.0, "room": 1.45, "channels": CHANNELS, "rigs": [rig]}))
+    return folder
+
+
+def batches(bank, augmentation=NO_CHANGE, frames=17, seed=0):
+    return Batches(bank, SPACE, frames=frames, text=TextEncoder(), augmentation=augmentation, seed=seed)
+
+
+def test_points_are_the_cameras_projection_of_the_poses(bank):
+    drawn = batches(bank).draw(4, 4, joint=True, clips=np.array([1, 1, 1, 1]))
+    assert drawn.points.shape == (4, 4, 18, CHANNELS, 2)
+    # the template stands at the origin, which the views show at their centre
+    np.testing.assert_allclose(drawn.points[:, :, 0, 5], 0.5, atol=1e-5)
+    # what rises in the world rises in every picture (y down), until it is held at its end
+    heights = drawn.points[:, :, 1:, 5, 1].numpy()
+    assert np.all(np.diff(heights, axis=2) <= 1e-6)
+
+
+def test_loops_go_round_and_others_hold_their_ends(bank):
+    source = batches(bank, frames=33)
+    times = source.times(np.array([0, 1]))
+    assert times[0].max() <= 8
+    assert np.any(np.diff(times[0]) < 0)
+    assert np.all(np.diff(times[1]) >= 0)
+    assert times[1][0] == 0
+    assert times[1][-1] == 19
+
+
+def test_mirrored_bodies_are_seen_mirrored(bank):
+    """Mirroring the body is mirroring the front picture, with the side views' roles swapped."""
+    plain = batches(bank, NO_CHANGE).draw(2, 4, joint=True, clips=np.array([1, 1]))
+    mirror = batches(bank, Augmentation(1.0, 0.0, mirror=1.0)).draw(2, 4, joint=True, clips=np.array([1, 1]))
+    swapped = batches(bank).mirror
+    order = [0, 3, 2, 1]
+    expected = plain.points[:, order].clone()
+    expected[..., 0] = 1 - expected[..., 0]
+    used = plain.mask[0].bool()
+    torch.testing.assert_close(mirror.points[:, :, 0, swapped[used]], expected[:, :, 0][:, :, used], atol=1e-5, rtol=0)
+    assert torch.equal(mirror.mask[:, swapped], plain.mask)
+    assert torch.equal(mirror.rgb[:, :, 0], plain.rgb[:, order, 0].flip(-2))
+
+
+def test_captions_swap_sides_with_the_body():
+    assert mirrored_caption("punch with the Left fist, right foot back") == "punch with the Right fist, left foot back"
+    assert mirrored_caption("leftover brightness") == "leftover brightness"
+
+
+def test_splats_equal_the_codec(bank):
+    points = torch.rand(2, 3, 4, CHANNELS, 2)
+    mask = torch.ones(2, CHANNELS)
+    mask[:, 3] = 0
+    made = draw_splats(points, mask, SPACE).numpy()
+
+    class Markers:
+        channels = np.array([c for c in range(CHANNELS) if c != 3])
+
+    for b in range(2):
+        maps = SPACE.codec.draw(points[b][:, :, Markers.channels].double().numpy() * 96, None, Markers, 96)
+        np.testing.assert_allclose(made[b], SPACE.encode_pose(maps), atol=1e-5)
+
+
+def test_picture_latents_equal_the_latent_space():
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 4, 3, 6, 6, 3), dtype=np.uint8)
+    made = picture_latents(torch.from_numpy(pictures)).numpy()
+    np.testing.assert_allclose(made, SPACE.encode_rgb(pictures), atol=1e-6)
+
+
+def test_balanced_weights_raise_what_is_rare():
+    clips = [{"category": "a", "action": "walk"}] * 16 + [{"category": "b", "action": "fly"}]
+    weights = balanced_weights([dict(clip) for clip in clips])
+    assert weights.sum() == pytest.approx(1)
+    assert weights[-1] / weights[0] == pytest.approx(16)
+
+
+def test_same_seed_same_batch(bank):
+    a, b = (batches(bank, Augmentation(), seed=3).draw(8, 1, joint=False) for _ in range(2))
+    assert torch.equal(a.points, b.points)
+    assert torch.equal(a.text, b.text)

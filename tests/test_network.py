@@ -1,0 +1,201 @@
+"""Laws of the network, on small sizes; the trunk against diffusers' Wan, which nobody here wrote."""
+
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from animax_engine.network import (  # noqa: E402
+    EMBEDDED,
+    WAN_1_3B,
+    NetworkConfig,
+    Stream,
+    VideoPoseTransformer,
+    attend,
+    from_patches,
+    rotary_angles,
+    rotate,
+    to_patches,
+)
+
+SMALL = replace(
+    EMBEDDED,
+    rgb=Stream(3, 8, (4, 4, 4), bottleneck=5),
+    pose=Stream(6, 4, (4, 2, 2)),
+    width=48,
+    depth=2,
+    heads=2,
+    ffn=64,
+    text_width=12,
+)
+
+
+def build(config=SMALL, seed=0):
+    torch.manual_seed(seed)
+    network = VideoPoseTransformer(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():  # no zero-initialised part may hide
+            parameter.copy_(torch.randn_like(parameter) * 0.15)
+    return network
+
+
+def inputs(config=SMALL, batch=2, views=4, frames=9, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator)
+
+    rgb, pose = ((s.channels, s.size, s.size) for s in (config.rgb, config.pose))
+    slots = 1 + (frames - 1) // config.pose.patch[0]
+    return {
+        "rgb": normal(batch, views, frames, *rgb),
+        "pose": normal(batch, views, frames, *pose),
+        "template_rgb": normal(batch, views, *rgb),
+        "template_pose": normal(batch, views, *pose),
+        "sigma": torch.rand((batch, slots), generator=generator),
+        "text": normal(batch, 5, config.text_width),
+        "rays": normal(batch, views, 6, config.pose.size, config.pose.size),
+    }
+
+
+def close(a, b, tolerance=1e-4):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("stream", [SMALL.rgb, SMALL.pose, Stream(16, 8, (1, 2, 2))])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_patches_round_trip(stream, slots):
+    frames = 1 + (slots - 1) * stream.patch[0]
+    latents = torch.randn(2, 3, frames, stream.channels, stream.size, stream.size)
+    patches = to_patches(latents, stream)
+    assert patches.shape == (2, 3, slots, stream.grid**2, stream.patch_width)
+    assert torch.equal(from_patches(patches, stream, frames), latents)
+
+
+def test_outputs_have_the_inputs_shapes():
+    given = inputs()
+    with torch.no_grad():
+        rgb, pose = build()(**given)
+    assert rgb.shape == given["rgb"].shape
+    assert pose.shape == given["pose"].shape
+
+
+def test_a_batch_is_its_samples():
+    network, given = build(), inputs(batch=3)
+    with torch.no_grad():
+        together = network(**given)
+        alone = [network(**{name: value[i : i + 1] for name, value in given.items()}) for i in range(3)]
+    for k in range(2):
+        close(together[k], torch.cat([one[k] for one in alone]))
+
+
+def test_views_can_be_permuted():
+    """No view has a place of its own but through its template and rays."""
+    network, given = build(), inputs()
+    order = [2, 0, 3, 1]
+    permuted = {n: v if n in ("sigma", "text") else v[:, order] for n, v in given.items()}
+    with torch.no_grad():
+        expected, made = network(**given), network(**permuted)
+    for k in range(2):
+        close(made[k], expected[k][:, order])
+
+
+def test_views_see_each_other_only_with_cross_view_attention():
+    given = inputs()
+    changed = {**given, "pose": given["pose"].clone()}
+    changed["pose"][:, 1] += 1.0
+    for multi_view in (True, False):
+        network = build(replace(SMALL, multi_view=multi_view))
+        with torch.no_grad():
+            before, after = network(**given)[1], network(**changed)[1]
+        assert torch.allclose(before[:, 0], after[:, 0], atol=1e-6) is not multi_view
+        assert not torch.allclose(before[:, 1], after[:, 1], atol=1e-3)
+
+
+def test_rgb_and_pose_see_each_other():
+    network, given = build(), inputs()
+    changed = {**given, "rgb": given["rgb"] + 1.0}
+    with torch.no_grad():
+        assert not torch.allclose(network(**given)[1], network(**changed)[1], atol=1e-3)
+
+
+def test_new_parts_leave_a_fresh_network_as_it_was():
+    """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended."""
+    torch.manual_seed(0)
+    full = VideoPoseTransformer(SMALL).eval()
+    plain = VideoPoseTransformer(replace(SMALL, multi_view=False, modality_embedding=False)).eval()
+    missing = plain.load_state_dict(full.state_dict(), strict=False)
+    assert not missing.missing_keys
+    given = inputs()
+    with torch.no_grad():
+        for a, b in zip(full(**given), plain(**given), strict=True):
+            close(a, b, 1e-5)
+
+
+def test_the_two_tokens_of_a_place_share_their_position():
+    """Swapping what the two modalities carry swaps the outputs, when nothing but position could tell them apart."""
+    config = replace(SMALL, rgb=SMALL.pose, modality_embedding=False)
+    given = inputs(config)
+    swapped = {
+        **given,
+        "rgb": given["pose"],
+        "pose": given["rgb"],
+        "template_rgb": given["template_pose"],
+        "template_pose": given["template_rgb"],
+    }
+    for shared in (True, False):
+        network = build(replace(config, shared_positions=shared))
+        with torch.no_grad():
+            rgb, pose = network(**given)
+            other_rgb, other_pose = network(**swapped)
+        assert torch.allclose(rgb, other_pose, atol=1e-4) is shared
+        assert torch.allclose(pose, other_rgb, atol=1e-4) is shared
+
+
+def test_the_modality_embedding_tells_them_apart():
+    config = replace(SMALL, rgb=SMALL.pose)
+    network, given = build(config), inputs(config)
+    same = {**given, "rgb": given["pose"], "template_rgb": given["template_pose"]}
+    with torch.no_grad():
+        rgb, pose = network(**same)
+    assert not torch.allclose(rgb, pose, atol=1e-3)
+
+
+def test_rotary_attention_depends_on_differences_of_place_only():
+    angles = rotary_angles(6, 1, 1, 24)
+    q, k = torch.randn(2, 1, 1, 1, 24).unbind()
+
+    def score(i, j):
+        turned = [rotate(x, angles[n].cos(), angles[n].sin()) for x, n in ((q, i), (k, j))]
+        return (turned[0] * turned[1]).sum()
+
+    close(score(0, 2), score(3, 5))
+    assert not torch.isclose(score(0, 2), score(0, 3), atol=1e-4)
+
+
+def test_plain_attention_equals_the_fused_kernel():
+    q, k, v = torch.randn(3, 2, 4, 17, 8)
+    close(attend(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), 1e-5)
+
+
+def test_configuration_round_trips_through_plain_values():
+    import json
+
+    for config in (EMBEDDED, WAN_1_3B, SMALL):
+        assert NetworkConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+
+
+def test_unequal_token_grids_are_refused():
+    with pytest.raises(ValueError, match=r"4² tokens.*2²"):
+        VideoPoseTransformer(replace(SMALL, rgb=Stream(3, 8, (4, 2, 2))))
+
+
+def test_wan_size_builds_with_shared_latents():
+    with torch.device("meta"):
+        network = VideoPoseTransformer(WAN_1_3B)
+    parameters = sum(p.numel() for p in network.parameters())
+    across_views = sum(p.numel() for n, p in network.named_parameters() if "view_attn" in n)
+    assert network.shared_latents
+    # Wan2.1-T2V-1.3B holds 1.42 billion parameters; what AnimaX adds beside cross-view attention is small
+    assert abs((parameters - across_views) / 1.42e9 - 1) < 0.02

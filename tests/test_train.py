@@ -1,0 +1,110 @@
+"""Training on a tiny network: the loss falls, clean slots are out of it, and a resumed run is the same run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from animax.diffusion.latents import LatentSpace  # noqa: E402
+from animax.views.splat import SplatPoseMap  # noqa: E402
+from animax_engine.dataset.batches import Batch  # noqa: E402
+from animax_engine.network import EMBEDDED, Stream  # noqa: E402
+from animax_engine.train import TrainConfig, Trainer, flow_loss  # noqa: E402
+
+CHANNELS, FRAMES = 4, 9
+NETWORK = replace(
+    EMBEDDED,
+    rgb=Stream(3, 6, (4, 6, 6), bottleneck=8),
+    pose=Stream(CHANNELS, 4, (4, 4, 4)),
+    width=64,
+    depth=2,
+    heads=1,
+    ffn=64,
+    text_width=8,
+)
+SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
+CONFIG = TrainConfig(batch=16, steps=200, rate=3e-3, warmup=5, ema=0.9)
+
+
+def batch(joint=True, views=1, seed=0):
+    """Markers that all move alike, to the left or to the right as the text says."""
+    generator = torch.Generator().manual_seed(seed)
+    side = torch.randint(0, 2, (16,), generator=generator) * 2.0 - 1
+    times = torch.linspace(0, 0.3, FRAMES + 1)
+    points = 0.5 + torch.zeros(16, views, FRAMES + 1, CHANNELS, 2)
+    points[..., 0] += (side[:, None] * times)[:, None, :, None]
+    rgb = torch.randint(0, 256, (16, views, FRAMES + 1, 6, 6, 3), generator=generator, dtype=torch.uint8)
+    text = (side[:, None, None] * torch.ones(16, 3, 8)).half()
+    return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text)
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_loss_falls(views):
+    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    losses = [trainer.train_step(batch(joint=step % 2 == 0, views=views, seed=step))["pose"] for step in range(60)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+def test_clean_slots_are_out_of_the_loss():
+    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    drawn = batch(joint=False)
+    moved = Batch(drawn.points.clone(), drawn.mask, None, drawn.text)
+    keep = torch.ones(16, dtype=torch.bool)
+    noise = torch.randn(16, 1, FRAMES, CHANNELS, 4, 4, dtype=torch.bfloat16)
+
+    def loss(sigma):
+        return flow_loss(trainer.shadow, SPACE, moved, sigma, keep, keep, None, noise, None)[0].item()
+
+    assert loss(torch.zeros(16, 3)) == 0.0
+    assert loss(torch.full((16, 3), 0.5)) > 0.0
+
+
+def test_noise_levels_leave_history_and_pinned_ends_clean():
+    trainer = Trainer(NETWORK, replace(CONFIG, history=1.0, pinned=1.0), FRAMES, SPACE)
+    sigma = trainer.sigmas(64, 9)
+    assert torch.all(sigma[:, 0] == 0)
+    assert torch.all(sigma[:, -1] == 0)
+    assert torch.all(sigma[:, 4:-1] > 0)
+    free = Trainer(NETWORK, replace(CONFIG, history=0.0, pinned=0.0), FRAMES, SPACE).sigmas(64, 9)
+    assert torch.all((free > 0) & (free < 1))
+    assert torch.all(free == free[:, :1])
+
+
+def test_resumed_run_has_the_same_weights(tmp_path):
+    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    for step in range(3):
+        trainer.train_step(batch(seed=step))
+    trainer.save(tmp_path / "checkpoint.pt")
+    resumed = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    resumed.load(tmp_path / "checkpoint.pt")
+    trainer.noise.manual_seed(CONFIG.seed + trainer.step)
+    for step in range(3, 5):
+        for one in (trainer, resumed):
+            one.train_step(batch(seed=step))
+    for (name, a), b in zip(trainer.master.named_parameters(), resumed.master.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+    assert resumed.step == 5
+
+
+def test_frozen_trunk_trains_cross_view_parts_only():
+    trainer = Trainer(NETWORK, replace(CONFIG, freeze_trunk=True), FRAMES, SPACE)
+    before = {name: p.clone() for name, p in trainer.master.named_parameters()}
+    trainer.rays = torch.randn(16, 4, 6, 4, 4, dtype=torch.bfloat16)
+    for step in range(3):
+        trainer.train_step(batch(views=4, seed=step))
+    changed = {name for name, p in trainer.master.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert all("view_attn" in name or "ray_embedding" in name for name in changed)
+
+
+def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, capsys):
+    first = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    first.train_step(batch())
+    first.save(tmp_path / "checkpoint.pt")
+    second = Trainer(replace(NETWORK, rgb=Stream(3, 6, (4, 6, 6), bottleneck=4)), CONFIG, FRAMES, SPACE)
+    second.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert "starts fresh: rgb_embedding.0.weight" in capsys.readouterr().out
+    assert second.step == 0
+    torch.testing.assert_close(second.master.pose_head.weight, first.averaged.pose_head.weight)
