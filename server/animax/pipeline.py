@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ from animax.motion.clean import clean
 from animax.motion.clip import Clip
 from animax.motion.inverse_kinematics import solve_rotations
 from animax.motion.localise import reject_jumps
-from animax.motion.triangulate import Points, triangulate
+from animax.motion.triangulate import triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
 from animax.views.camera import Cameras, template_cameras
+from animax.views.debug import write_debug
 from animax.views.render import render_frames
 
 VIEW_SIZE = 96
@@ -76,16 +78,6 @@ class Template:
     maps: NDArray[np.float32]
 
 
-@dataclass(eq=False)
-class Debug:
-    """Keeps what the stages hand on, for people who want to look at it."""
-
-    template: Template | None = None
-    sample: Sample | None = None
-    points: Points | None = None
-    extra: dict[str, object] = field(default_factory=dict)
-
-
 def animate(
     rig: Rig,
     request: Request,
@@ -93,7 +85,7 @@ def animate(
     *,
     progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
-    debug: Debug | None = None,
+    debug: Path | None = None,
 ) -> Animation:
     """Animate ``rig`` as ``request`` asks.
 
@@ -103,7 +95,7 @@ def animate(
         model: from ``load_model``.
         progress: called before and after every stage and after every denoising step.
         should_stop: asked at the same places.
-        debug: filled with what the stages made.
+        debug: folder to write template views, generated views and pose maps into, as pictures.
 
     Raises:
         RigError: the rig has no joint that moves a vertex.
@@ -126,7 +118,15 @@ def animate(
     with run.stage(Stage.CLEAN):
         clip = clean(rig, pose, model.fps, request)
     if debug is not None:
-        debug.template, debug.sample, debug.points = template, generated, points
+        write_debug(
+            debug,
+            model.space.codec,
+            template_rgb=template.pictures,
+            template_maps=template.maps,
+            rgb=model.space.decode_rgb(generated.rgb),
+            maps=maps,
+            fps=model.fps,
+        )
     residual = float(np.median(points.residual[points.confidence > 0])) / VIEW_SIZE
     return Animation(clip, request, run.timings, float(observations.confidence.mean()), residual, rig.warnings)
 

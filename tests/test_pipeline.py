@@ -1,0 +1,137 @@
+"""The pipeline with a denoiser that answers with true pose maps: what comes out is the motion that went in."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from animax import rotations
+from animax.assets import load_rig
+from animax.assets.markers import choose_markers
+from animax.diffusion.latents import LatentSpace
+from animax.diffusion.model import Model
+from animax.diffusion.sampler import Schedule
+from animax.diffusion.text import TextEncoder
+from animax.errors import Cancelled
+from animax.pipeline import VIEW_SIZE, animate
+from animax.procedural import generate
+from animax.request import Progress, Request, RootMode, Stage
+from animax.views.camera import template_cameras
+from animax.views.splat import SplatPoseMap
+
+FPS = 16.0
+SPACE = LatentSpace(SplatPoseMap(64, 4), 24)
+
+
+@dataclass
+class TrueMaps:
+    """A denoiser that knows the answer: the pose maps of ``pose``."""
+
+    rig: object
+    pose: object
+    calls: list = field(default_factory=list)
+
+    def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        markers = choose_markers(self.rig, SPACE.codec.channels)
+        cameras = template_cameras(self.rig, size=VIEW_SIZE)
+        points, depths = cameras.project(markers.positions(self.rig.skeleton.globals(self.pose)))
+        maps = SPACE.encode_pose(SPACE.codec.draw(points, depths, markers, VIEW_SIZE))
+        self.calls.append(sigma)
+        return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)
+
+
+@pytest.fixture(scope="module")
+def rig():
+    return load_rig(generate("quadruped", seed=1))
+
+
+@pytest.fixture(scope="module")
+def truth(rig):
+    """33 frames in which every driver nods by its own angle and phase."""
+    random = np.random.default_rng(0)
+    drivers = choose_markers(rig, 64).drivers
+    turn = np.zeros((33, len(rig.skeleton), 3))
+    phase = np.arange(33)[:, None, None] / 16 + random.random((1, len(drivers), 1))
+    turn[:, drivers] = 0.25 * np.sin(2 * np.pi * phase) * random.standard_normal((1, len(drivers), 3))
+    local = rotations.multiply(rig.skeleton.rest.rotations, rotations.from_rotation_vector(turn))
+    return rig.skeleton.posed(rotations=local)
+
+
+def model(denoiser):
+    return Model("true", "0" * 64, "cpu", FPS, SPACE, Schedule(2, 2.0), denoiser, TextEncoder())
+
+
+REQUEST = Request("anything", seconds=2.0, fps=FPS, foot_cleanup=False)
+
+
+def test_true_pose_maps_come_back_as_the_motion(rig, truth):
+    made = animate(rig, REQUEST, model(TrueMaps(rig, truth)))
+    error = rig.skeleton.positions(made.clip.pose) - rig.skeleton.positions(truth)
+    assert len(made.clip) == 33
+    assert np.linalg.norm(error, axis=-1).mean() < 0.01 * rig.size
+    assert made.confidence > 0.95
+    assert made.residual < 0.005
+    np.testing.assert_allclose(np.linalg.norm(made.clip.pose.rotations, axis=-1), 1, atol=1e-9)
+    assert np.all(np.sum(made.clip.pose.rotations[1:] * made.clip.pose.rotations[:-1], axis=-1) >= 0)
+
+
+@pytest.mark.parametrize(("seconds", "fps", "frames"), [(2.0, 30.0, 61), (1.0, 24.0, 25), (0.25, 60.0, 16)])
+def test_length_and_rate_are_as_asked(rig, truth, seconds, fps, frames):
+    made = animate(rig, Request("x", seconds=seconds, fps=fps), model(TrueMaps(rig, truth)))
+    assert len(made.clip) == frames
+    assert made.clip.fps == fps
+
+
+def test_longer_clips_take_more_windows(rig, truth):
+    denoiser = TrueMaps(rig, truth)
+    made = animate(rig, Request("x", seconds=5.0, fps=10.0), model(denoiser))
+    assert len(made.clip) == 51
+    assert len(denoiser.calls) == 2 * 3
+
+
+def test_a_loop_has_no_seam(rig, truth):
+    made = animate(rig, Request("x", seconds=1.5, fps=FPS, loop=True), model(TrueMaps(rig, truth)))
+    heads = rig.skeleton.positions(made.clip.pose)
+    steps = np.linalg.norm(np.diff(heads, axis=0), axis=-1).max(axis=1)
+    assert made.clip.loop
+    assert np.linalg.norm(heads[0] - heads[-1], axis=-1).max() <= steps.max() * 1.001
+
+
+@pytest.mark.parametrize("mode", list(RootMode))
+def test_every_root_mode_gives_finite_motion(rig, truth, mode):
+    made = animate(rig, Request("x", root_mode=mode), model(TrueMaps(rig, truth)))
+    assert np.isfinite(rig.skeleton.positions(made.clip.pose)).all()
+
+
+def test_progress_never_falls_and_names_every_stage(rig, truth):
+    heard: list[Progress] = []
+    made = animate(rig, REQUEST, model(TrueMaps(rig, truth)), progress=heard.append)
+    fractions = [p.fraction for p in heard]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    assert list(dict.fromkeys(p.stage for p in heard)) == list(Stage)
+    assert [(p.step, p.steps) for p in heard if p.step] == [(1, 2), (2, 2)]
+    assert set(made.timings) == {stage.value for stage in Stage}
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_stopping_is_heard_between_all_stages(rig, truth, after):
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) > after
+
+    with pytest.raises(Cancelled):
+        animate(rig, REQUEST, model(TrueMaps(rig, truth)), should_stop=stop)
+    assert len(asked) == after + 1
+
+
+def test_debug_pictures_are_written(rig, truth, tmp_path):
+    import cv2
+
+    animate(rig, REQUEST, model(TrueMaps(rig, truth)), debug=tmp_path)
+    for name in ("template_rgb.png", "template_pose.png", "rgb.png", "pose.png"):
+        picture = cv2.imread(str(tmp_path / name))
+        assert picture is not None
+        assert picture.std() > 0
