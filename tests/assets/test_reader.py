@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from animax.assets import Limits, load_rig, read_clips
 from animax.errors import AssetError, OptionError, RigError, UnsupportedAssetError
 from tests.assets.glb_builder import CUBE, CUBE_TRIANGLES, Glb, arm, pack, split
 from tests.assets.oracle import Oracle
+from tests.conftest import REPOSITORY
 
 REAL = (
     "rigs/train/quadruped/qs_alpaca.glb",
@@ -351,3 +354,17 @@ def test_a_missing_path_is_an_asset_error(tmp_path):
 def test_bad_facing_is_an_option_error():
     with pytest.raises(OptionError, match="facing"):
         load_rig(arm().bytes(), facing="north")
+
+
+def test_hostile_files_are_refused_quickly_and_in_little_memory():
+    """Some 500 files: known attacks, random values in random fields, random bytes; see ``hostile.py``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.assets.hostile"], cwd=REPOSITORY, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert not report["wrong"]
+    assert report["files"] > 450
+    assert report["outcomes"]["AssetError"] > 200
+    assert report["slowest"] < 2.0, report["name"]
+    assert report["peak"] < 1e9

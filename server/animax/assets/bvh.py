@@ -25,13 +25,14 @@ STRETCH = 1e-5
 def write_bvh(skeleton: Skeleton, clip: Clip, *, units_per_metre: float = 100.0) -> str:
     """A clip as BVH text (Biovision hierarchy), as MotionBuilder, Maya and Blender read it.
 
-    Conventions. Axes are glTF's (right-handed, +Y up). Lengths are file units times ``units_per_metre``; the default
-    writes centimetres. All rotations zero is the rest pose: OFFSET is the vector from parent to joint in the world
-    axes of the rest pose, so rest rotations and scales are part of the offsets. Rotations are local to the parent's turned axes,
-    degrees, matrix Rz · Rx · Ry, without jumps over time. The root's OFFSET is zero and its position channels are its
-    world position. Any other joint whose bone vector changes (translation, animated or non-uniform scale) has position
-    channels too, which stand in place of its OFFSET, so that the joints' positions are always the clip's. Several roots
-    go below one still ROOT. A loop is written without a closing frame.
+    Conventions. Axes are glTF's (right-handed, +Y up). Lengths are file units times ``units_per_metre``; the
+    default writes centimetres. All rotations zero is the rest pose: OFFSET is the vector from parent to joint in
+    the world axes of the rest pose, so rest rotations and scales are part of the offsets. Rotations are local to
+    the parent's turned axes, degrees, matrix Rz · Rx · Ry, without jumps over time. The root's OFFSET is zero and
+    its position channels are its world position. Any other joint whose bone vector changes (translation, animated
+    or non-uniform scale) has position channels too, which stand in place of its OFFSET, so that the joints'
+    positions are always the clip's. Several roots go below one still ROOT. A loop is written without a closing
+    frame.
 
     Raises:
         RigError: the clip has another number of joints, or values that are not finite.

@@ -26,6 +26,7 @@ GLB_MAGIC = b"glTF"
 JSON_CHUNK = 0x4E4F534A
 BIN_CHUNK = 0x004E4942
 MAX_CHUNKS = 64
+PIECE = 1 << 20
 ReadFile = Callable[[str], bytes]
 
 
@@ -132,19 +133,29 @@ def _finite_float(text: str) -> float:
 
 
 def _nesting(text: bytes) -> int:
-    """Deepest nesting of brackets outside strings, without recursion."""
-    values = np.frombuffer(text, np.uint8)
-    backslashes = np.flatnonzero(values == ord("\\"))
-    # a run of backslashes of odd length escapes the character after it
-    ends = np.flatnonzero(np.diff(backslashes, append=-1) != 1)
-    lengths = np.diff(ends, prepend=-1)
-    escaped = backslashes[ends[lengths % 2 == 1]] + 1
-    quotes = np.setdiff1d(np.flatnonzero(values == ord('"')), escaped, assume_unique=True)
-    opening = (values == ord("{")) | (values == ord("["))
-    closing = (values == ord("}")) | (values == ord("]"))
-    places = np.flatnonzero(opening | closing)
-    places = places[np.searchsorted(quotes, places) % 2 == 0]
-    return int(np.cumsum(np.where(opening[places], 1, -1)).max(initial=0))
+    """Deepest nesting of brackets outside strings, without recursion, a piece of the text at a time."""
+    deepest = depth = 0
+    in_string = escaping = False
+    for start in range(0, len(text), PIECE):
+        values = np.frombuffer(text, np.uint8, min(PIECE, len(text) - start), start)
+        backslashes = np.flatnonzero(values == ord("\\"))
+        if escaping and len(backslashes) and backslashes[0] == 0:
+            backslashes = backslashes[1:]  # it is escaped itself
+        escaped = np.zeros(len(values) + 1, bool)
+        escaped[0] = escaping
+        # a run of backslashes of odd length escapes the character after it
+        ends = np.flatnonzero(np.diff(backslashes, append=-1) != 1)
+        odd = np.diff(ends, prepend=-1) % 2 == 1
+        escaped[backslashes[ends[odd]] + 1] = True
+        escaping = bool(escaped[-1])
+        quotes = np.cumsum((values == ord('"')) & ~escaped[:-1], dtype=np.int32) + in_string
+        opening = (values == ord("{")) | (values == ord("["))
+        closing = (values == ord("}")) | (values == ord("]"))
+        steps = (opening.astype(np.int32) - closing) * (quotes % 2 == 0)
+        levels = depth + np.cumsum(steps, dtype=np.int32)
+        deepest = max(deepest, int(levels.max()))
+        depth, in_string = int(levels[-1]), bool(quotes[-1] % 2)
+    return deepest
 
 
 def _split_glb(data: bytes) -> tuple[memoryview, memoryview | None, tuple[tuple[int, bytes], ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 LEFT = frozenset({"l", "left", "lf", "lft"})
 RIGHT = frozenset({"r", "right", "rt", "rgt"})
@@ -18,14 +19,16 @@ TAIL = frozenset({"tail", "stinger", "abdomen", "rudder", "propeller", "rear", "
 FRONT = frozenset({"front", "fore"})
 HIND = frozenset({"back", "hind", "rear"})
 TOE = frozenset({"toe", "toes", "ball"})
+ARM = frozenset({"arm", "forearm", "elbow", "shoulder"})
 FOOT = frozenset({"foot", "feet", "paw", "hoof"}) | TOE
 
 
-def words(name: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def words(name: str) -> tuple[str, ...]:
     """The words of a name, lower case: split at punctuation, at lower-to-upper case and around ``left`` / ``right``."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower()
     name = re.sub(r"(left|right)", r" \1 ", name)
-    return re.findall(r"[a-z]+|\d+", name)
+    return tuple(re.findall(r"[a-z]+|\d+", name))
 
 
 def side(parts: Iterable[str]) -> int:

@@ -21,6 +21,9 @@ class Limits:
         components: numbers decoded from accessors in one call (loading, or reading clips).
         vertices: vertices over all meshes as placed in the scene.
         triangles: triangles over all meshes as placed in the scene.
+        primitives: primitives over all meshes as placed in the scene.
+        materials: materials of the document.
+        channels: animation channels over all animations.
         images: images of the document.
         image_pixels: pixels of one image before it is scaled down.
         all_image_pixels: pixels over all base colour images; textures beyond it are left out with a warning.
@@ -40,6 +43,9 @@ class Limits:
     components: int = 96_000_000
     vertices: int = 1_000_000
     triangles: int = 2_000_000
+    primitives: int = 20_000
+    materials: int = 10_000
+    channels: int = 50_000
     images: int = 1_000
     image_pixels: int = 8192 * 8192
     all_image_pixels: int = 2 * 8192 * 8192

@@ -48,7 +48,7 @@ def read_materials(document: Document, accessors: Accessors) -> tuple[list[Surfa
     """All materials of a document and warnings about textures that could not be read."""
     textures = _Textures(document, accessors)
     out = []
-    for i, entry in enumerate(objects(document.json, "materials", "glTF")):
+    for i, entry in enumerate(objects(document.json, "materials", "glTF", document.limits.materials)):
         where = f"materials[{i}]"
         pbr = child(entry, "pbrMetallicRoughness", where)
         factor, info = "baseColorFactor", "baseColorTexture"

@@ -16,6 +16,8 @@ from animax.errors import AssetError, UnsupportedAssetError
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+MAX_NAME = 200
+"""Characters of a joint's name that are kept."""
 MAX_SHEAR = 0.01
 """Largest cosine between two axes of a node matrix that is still read, with a warning, as if they were perpendicular.
 
@@ -48,8 +50,8 @@ class Nodes:
         return len(self.entries)
 
     def name(self, node: int) -> str:
-        """The file's name of a node, possibly empty or not unique."""
-        return string(self.entries[node], "name", f"nodes[{node}]")
+        """The file's name of a node, possibly empty, not unique, or cut after ``MAX_NAME`` characters."""
+        return string(self.entries[node], "name", f"nodes[{node}]")[:MAX_NAME]
 
 
 def read_nodes(document: Document) -> Nodes:
@@ -167,8 +169,14 @@ def mesh_of(nodes: Nodes, node: int, meshes: int) -> int | None:
 def animated_nodes(document: Document, count: int) -> set[int]:
     """Nodes that some animation moves, turns or scales."""
     found = set()
+    left = document.limits.channels
     for a, animation in enumerate(objects(document.json, "animations", "glTF")):
-        for c, channel in enumerate(objects(animation, "channels", f"animations[{a}]")):
+        channels = objects(animation, "channels", f"animations[{a}]")
+        left -= len(channels) + 1  # an animation without channels costs something too
+        if left < 0:
+            limit = document.limits.channels
+            raise AssetError(f"the animations have over {limit} channels; accepted: at most as many")
+        for c, channel in enumerate(channels):
             where = f"animations[{a}].channels[{c}].target"
             target = channel.get("target")
             if not isinstance(target, dict):

@@ -23,6 +23,7 @@ from animax.errors import AssetError, RigError, UnsupportedAssetError
 
 IntArray = NDArray[np.int64]
 
+MAX_WARNINGS = 40
 READ_EXTENSIONS = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_texture_webp"}
 """Extensions whose meaning is followed. Only what a file *requires* is checked."""
 HARMLESS_EXTENSIONS = (
@@ -84,8 +85,14 @@ def load_rig(
         joint_nodes=joint_nodes,
         stance=estimate_stance(skeleton, mesh, facing=facing, up=up),
         document=document,
-        warnings=(*nodes.warnings, *warnings, *texture_warnings, *mesh_warnings),
+        warnings=_shortened([*nodes.warnings, *warnings, *texture_warnings, *mesh_warnings]),
     )
+
+
+def _shortened(warnings: list[str]) -> tuple[str, ...]:
+    if len(warnings) <= MAX_WARNINGS:
+        return tuple(warnings)
+    return (*warnings[: MAX_WARNINGS - 1], f"{len(warnings) - MAX_WARNINGS + 1} more like these")
 
 
 def _check_extensions(document: Document) -> None:

@@ -22,26 +22,30 @@ AXES: dict[str, Array] = {
     for sign in ("+", "-", "")
 }
 WEIGHTS = {
-    "symmetry": 0.53,
-    "joint_symmetry": 1.13,
-    "sides": 1.49,
+    "symmetry": 0.52,
+    "joint_symmetry": 1.12,
+    "sides": 1.48,
     "head_to_tail": 0.83,
     "face": 0.26,
     "front_legs": 0.08,
-    "toes": 0.39,
-    "top": 0.91,
-    "detail": 0.97,
-    "head_detail": 0.5,
-    "mass": 0.8,
-    "higher_end": -0.45,
-    "thicker_end": -0.67,
-    "wider_end": 0.76,
-    "joint_end": 0.2,
+    "toes": 0.40,
+    "top": 0.90,
+    "detail": 0.96,
+    "head_detail": 0.49,
+    "mass": 0.78,
+    "higher_end": -0.43,
+    "thicker_end": -0.70,
+    "wider_end": 0.78,
+    "joint_end": 0.21,
 }
 """Log-odds that a cue of 1 gives a direction, fitted by ``animax_engine.stance_fit`` on the training rigs, every rig
 once with and once without its joint names, all four directions equally likely beforehand."""
 PRIOR = math.log(0.85 / 0.05)
 """Log-odds of glTF's own convention (a model faces +Z) before any cue is looked at."""
+PLAUSIBLE = (0.03, 100.0)
+"""Diagonals of a rest box that are taken as metres."""
+USUAL = 1.8
+"""Metres that an implausible diagonal is brought near to."""
 SURE_UP = 0.9
 """Confidence that is left when the up axis was guessed against glTF's convention: the product of the two guesses."""
 
@@ -137,11 +141,12 @@ def _given_forward(facing: str | float | ArrayLike, axes: Array) -> Array:
 
 
 def _up(skeleton: Skeleton, mesh: Mesh, use_names: bool) -> tuple[Array, float]:
-    """+Y, glTF's convention, unless named feet and head stand at the two ends of another axis and not of this one."""
+    """+Y, glTF's convention, unless the named feet and head of a body with arms stand at the two ends of another
+    axis and not of this one. (Animals are left alone: their heads are in front.)"""
     convention = AXES["+y"].copy()
     feet = joint_names.group(skeleton.names, joint_names.FOOT) if use_names else []
     head = joint_names.group(skeleton.names, joint_names.SKULL) if use_names else []
-    if len(feet) < 2 or not head:
+    if len(feet) < 2 or not head or not joint_names.group(skeleton.names, joint_names.ARM):
         return convention, 1.0
     globals_ = skeleton.rest_globals
     points = mesh.skin(globals_) if len(mesh.positions) else globals_[:, :3, 3]
@@ -160,15 +165,12 @@ def _up(skeleton: Skeleton, mesh: Mesh, use_names: bool) -> tuple[Array, float]:
 
 
 def _scale(skeleton: Skeleton, mesh: Mesh) -> float:
-    """Metres per file unit: 1 for a diagonal of 3 cm to 100 m, else the power of ten that brings it there, centimetres
-    and millimetres first."""
+    """Metres per file unit: 1 where the diagonal is plausible, else the power of ten that brings it nearest to a
+    person's (centimetres and millimetres are the usual cases)."""
     globals_ = skeleton.rest_globals
     points = mesh.skin(globals_) if len(mesh.positions) else globals_[:, :3, 3]
     diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
-    for scale in (1.0, 0.01, 0.001, 100.0, 1000.0):
-        if 0.03 <= diagonal * scale <= 100:
-            return scale
-    return 10.0 ** -round(math.log10(diagonal))
+    return 1.0 if PLAUSIBLE[0] <= diagonal <= PLAUSIBLE[1] else 10.0 ** round(math.log10(USUAL / diagonal))
 
 
 def _softmax(scores: Array) -> Array:

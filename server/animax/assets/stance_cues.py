@@ -110,10 +110,12 @@ class _Body:
         first, last = along.min(), along.max()
         u = (along - first) / max(last - first, 1e-9)
         skull = self.vertices[:, 1] > self.low[1] + 0.75 * self.height
-        joints = self.deforming[np.argsort(self.deforming @ forward, kind="stable")]
-        ahead = np.sum(self.deforming @ forward > first + 0.6 * (last - first))
-        behind = np.sum(self.deforming @ forward < first + 0.4 * (last - first))
-        lifted = (joints[-1] - joints[0])[1] / self.diagonal + 0.1 * (np.log1p(ahead) - np.log1p(behind))
+        place, reach = self.deforming @ forward, 0.05 * self.diagonal
+        foremost = self.deforming[place >= place.max() - reach].mean(axis=0)
+        hindmost = self.deforming[place <= place.min() + reach].mean(axis=0)
+        ahead = np.sum(place > first + 0.6 * (last - first))
+        behind = np.sum(place < first + 0.4 * (last - first))
+        lifted = (foremost - hindmost)[1] / self.diagonal + 0.1 * (np.log1p(ahead) - np.log1p(behind))
 
         def apart(a: Array, b: Array, gain: float) -> float:
             if len(a) < 4 or len(b) < 4:
@@ -127,7 +129,9 @@ class _Body:
 
         front, back = self.surface[u > 0.78], self.surface[u < 0.22]
         up = np.array([0.0, 1.0, 0.0])
-        higher = float(np.clip((front.mean(axis=0) - back.mean(axis=0)) @ up / self.diagonal * 4, -1, 1))
+        higher = 0.0
+        if len(front) and len(back):
+            higher = float(np.clip((front.mean(axis=0) - back.mean(axis=0)) @ up / self.diagonal * 4, -1, 1))
         middle = (self.low + self.high) / 2
         return [
             apart(self.surface[self.lift > 0.88], self.surface, 5),

@@ -46,6 +46,7 @@ class _Soup:
     triangle_materials: list[IntArray] = field(default_factory=list)
     binding_joints: list[int] = field(default_factory=list)
     inverse_binds: list[Array] = field(default_factory=list)
+    primitives: int = 0
     vertices: int = 0
     triangle_count: int = 0
 
@@ -110,6 +111,11 @@ def read_mesh(
         placed: dict[tuple[object, ...], int] = {}
         for p, primitive in enumerate(objects(meshes[mesh], "primitives", f"meshes[{mesh}]")):
             where = f"meshes[{mesh}].primitives[{p}]"
+            soup.primitives += 1
+            if soup.primitives > document.limits.primitives:
+                raise AssetError(
+                    f"the scene has over {document.limits.primitives} primitives; accepted: at most as many"
+                )
             mode = integer(primitive, "mode", where, 0, 6, TRIANGLES)
             if mode < TRIANGLES:
                 warnings[f"meshes[{mesh}] holds points or lines; they were left out"] = None
