@@ -74,12 +74,13 @@ def make_rig(
     np.testing.assert_allclose(rest[:, :3, 3], heads, atol=1e-9 * scale + 1e-9)
 
     children = skeleton.children
+    flesh = np.random.default_rng(0)  # the same for every choice of joint axes
     points, bindings = [], []
     for joint in range(1, len(names)):
         ends = [heads[c] for c in children[joint]] or [heads[joint] + 0.5 * (heads[joint] - heads[parents[joint]])]
         for end in ends:
             for s in (0.15, 0.5, 0.85):
-                spread = rotations.rotate(turn, random.normal(size=(4, 3)) * 0.03 * scale)
+                spread = rotations.rotate(turn, flesh.normal(size=(4, 3)) * 0.03 * scale)
                 points.append(heads[joint] + s * (end - heads[joint]) + spread)
                 bindings += [joint] * 4
     positions = np.concatenate(points)

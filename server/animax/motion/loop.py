@@ -33,23 +33,26 @@ def close_loop(clip: Clip) -> Clip:
     to_end = frames - time
     ease = time * np.maximum(1 - time / reach, 0) ** 2 + to_end * np.maximum(1 - to_end / reach, 0) ** 2
 
-    def spread(gap: Array, speed: Array) -> Array:
-        added: Array = ramp[:, None, None] * gap - 0.5 * ease[:, None, None] * speed
-        return added
+    even, soft = ramp[:, None, None], -0.5 * ease[:, None, None]
 
     def close_vectors(x: Array) -> Array:
         begin, finish = x[1] - x[0], x[-1] - x[-2]
-        return x + spread(x[0] - (x[-1] + (begin + finish) / 2), begin - finish)
+        closed: Array = x + even * (x[0] - x[-1] - finish) + soft * (begin - finish)
+        return closed
 
     q = clip.pose.rotations
-    steps = rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(q[:-1]), q[1:]))
-    begin, finish = steps[0], steps[-1]
-    next_one = rotations.multiply(q[-1], rotations.from_rotation_vector((begin + finish) / 2))
-    gap = rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(next_one), q[0]))
-    turned = rotations.multiply(q, rotations.from_rotation_vector(spread(gap, begin - finish)))
+    for _ in range(4):  # turning both ends towards each other turns their speeds too
+        follower = rotations.multiply(q[-1], rotations.from_rotation_vector(_step(q[-2], q[-1])))
+        q = rotations.multiply(q, rotations.from_rotation_vector(even * _step(follower, q[0])))
+    q = rotations.multiply(q, rotations.from_rotation_vector(soft * (_step(q[0], q[1]) - _step(q[-2], q[-1]))))
     pose = Pose(
         close_vectors(clip.pose.translations),
-        rotations.make_continuous(rotations.normalise(turned)),
+        rotations.make_continuous(rotations.normalise(q)),
         close_vectors(clip.pose.scales),
     )
     return replace(clip, pose=pose, loop=True)
+
+
+def _step(a: Array, b: Array) -> Array:
+    """The rotation vector that takes ``a`` to ``b``, in the axes of ``a``."""
+    return rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(a), b))

@@ -146,16 +146,14 @@ def _fractions(source: Rig, target: Rig, pair: ChainPair) -> Array:
         return np.zeros(len(theirs))
     if len(theirs) == 1:
         theirs = np.array([0.5])
-    # joints of one name, in order, pin the two chains together
+    # bones that both chains name, once each and in the same order, pin them together
+    said = [[bone_words(name) for name in names] for names in (pair.source, pair.target)]
     anchors: list[tuple[float, float]] = []
     last = -1
-    for i, name in enumerate(pair.target):
-        said = bone_words(name)
-        for k in range(last + 1, len(pair.source)):
-            if said and said == bone_words(pair.source[k]) and pair.target.count(name) == 1:
-                anchors.append((float(theirs[i]), float(ours[k])))
-                last = k
-                break
+    for i, title in enumerate(said[1]):
+        if title and said[0].count(title) == said[1].count(title) == 1 and said[0].index(title) > last:
+            last = said[0].index(title)
+            anchors.append((float(theirs[i]), float(ours[last])))
     knots = anchors or [(0.0, 0.0), (1.0, 1.0)]
     if anchors:
         if knots[0][0] > 0:

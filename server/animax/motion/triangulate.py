@@ -22,6 +22,8 @@ SCALE_FLOOR = 5e-4
 """Least reprojection error, in frame widths, at which the soft-L1 loss turns from square to linear."""
 OUTLIER = 6.0
 """A view contradicts the others when its reprojection error exceeds this many typical ones."""
+LEAST_PACE = 0.02
+"""Distance a frame that an unseen marker may have gone, at the least, in standard deviations of all points."""
 MEMORY = 2.0
 """Frames over which the confidence of an interpolated point falls to a half."""
 
@@ -202,6 +204,7 @@ def _fill_gaps(points: Points) -> Points:
     positions, confidence, sigma = points.points.copy(), points.confidence.copy(), points.sigma.copy()
     frames = np.arange(len(positions))
     middle = np.nanmean(positions.reshape(-1, 3), axis=0)
+    reach = float(np.linalg.norm(np.nanstd(positions.reshape(-1, 3), axis=0)))
     for marker in np.flatnonzero(missing.any(axis=0)):
         gaps = np.flatnonzero(missing[:, marker])
         seen = np.flatnonzero(~missing[:, marker])
@@ -211,6 +214,9 @@ def _fill_gaps(points: Points) -> Points:
         for axis in range(3):
             positions[gaps, marker, axis] = np.interp(gaps, seen, positions[seen, marker, axis])
         away = np.abs(frames[gaps, None] - seen).min(axis=1)
+        # how far it may have gone meanwhile
+        steps = np.linalg.norm(np.diff(positions[seen, marker], axis=0), axis=-1) / np.diff(seen)
+        pace = max(float(np.sqrt(np.mean(steps**2))) if len(steps) else 0.0, LEAST_PACE * reach)
         confidence[gaps, marker] = 0.1 * confidence[seen, marker].mean() * 0.5 ** (away / MEMORY)
-        sigma[gaps, marker] = np.median(sigma[seen, marker])
+        sigma[gaps, marker] = np.median(sigma[seen, marker]) + pace * away
     return Points(positions, confidence, points.residual, sigma)
