@@ -148,11 +148,12 @@ class Trainer:
         self.noise = torch.Generator().manual_seed(config.seed)
 
     def rate(self) -> float:
-        """Learning rate of the coming step."""
+        """Learning rate of the coming step: linear warm-up, then a half cosine down to a hundredth."""
         c = self.config
         if self.step < c.warmup:
             return c.rate * (self.step + 1) / c.warmup
-        return c.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / max(c.steps, 1)))) + 0.01 * c.rate
+        done = min(1.0, max(self.step / max(c.steps, 1), self.time_share))
+        return c.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def sigmas(self, batch: int, slots: int) -> Tensor:
         """Noise levels (B, S): one a sample, zero where a slot is given clean."""
@@ -194,6 +195,8 @@ class Trainer:
         return pose + c.rgb_weight * rgb, {**parts, "rgb": rgb.item()}
 
     rays: Tensor | None = None
+    time_share: float = 0.0
+    """Share of a run's time that has passed, where it is shorter than its steps would take."""
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step."""
@@ -327,6 +330,7 @@ def main(argv: list[str] | None = None) -> None:
         has_rgb = batches.rgb is not None and not args.pose_only
         since, waited = time.perf_counter(), 0.0
         for batch, wait in prefetch(batches, config, has_rgb):
+            trainer.time_share = (time.perf_counter() - begin) / (60 * args.minutes)
             recent.append(trainer.train_step(batch))
             waited += wait
             now = time.perf_counter()

@@ -161,12 +161,12 @@ def _store_entry(source: Source, folder: Path, channels: int, rgb_size: int) -> 
 
 
 def build_bank(
-    data: Path, out: Path, *, channels: int, rgb_size: int, workers: int = 2, only: tuple[str, ...] = ()
+    data: list[Path], out: Path, *, channels: int, rgb_size: int, workers: int = 2, only: tuple[str, ...] = ()
 ) -> Iterator[str]:
     """Write ``out``/index.json, poses.npy (N, channels, 3) float16 and, with ``rgb_size``, rgb.npy
     (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig. An interrupted build goes on where it
     was."""
-    sources = [s for s in read_sources(data) if not only or s.id in only]
+    sources = [s for folder in data for s in read_sources(folder) if not only or s.id in only]
     folder = out / "rigs"
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
@@ -190,10 +190,10 @@ def build_bank(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Command line: ``python -m animax_engine.dataset.bank DATA OUT``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    """Command line: ``animax-engine bank OUT DATA [DATA ...]``."""
+    parser = argparse.ArgumentParser(prog="animax-engine bank", description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("data", type=Path, nargs="+", help="folders of rigs, each with a manifest.json or without")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--rgb-size", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2)
