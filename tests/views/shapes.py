@@ -14,7 +14,9 @@ from animax.assets.skeleton import Pose, Skeleton
 WHITE = Material("white", np.ones(4))
 
 
-def mesh(vertices, triangles, *, texcoords=None, normals=None, colors=None, materials=(WHITE,), triangle_materials=None):
+def mesh(
+    vertices, triangles, *, texcoords=None, normals=None, colors=None, materials=(WHITE,), triangle_materials=None
+):
     """A mesh bound to joint 0."""
     count = len(vertices)
     return Mesh(
@@ -59,7 +61,9 @@ def cube(colours, half=0.5):
         vertices += corners if sign > 0 else corners[::-1]
         triangles += [[first, first + 1, first + 2], [first, first + 2, first + 3]]
     materials = tuple(Material(str(i), np.array([*colour, 1.0])) for i, colour in enumerate(colours))
-    return mesh(half * np.array(vertices), triangles, materials=materials, triangle_materials=np.repeat(np.arange(6), 2))
+    return mesh(
+        half * np.array(vertices), triangles, materials=materials, triangle_materials=np.repeat(np.arange(6), 2)
+    )
 
 
 def quad(size=1.0, materials=(WHITE,)):
