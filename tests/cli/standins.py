@@ -48,6 +48,7 @@ class Pipeline:
             if progress is not None:
                 progress(Progress(stage, (i + 1) / len(Stage)))
         if debug is not None:
+            debug.mkdir(parents=True)
             (debug / "views.png").write_bytes(b"")
         return Animation(self.clip(rig, request), request, {stage.value: 0.01 for stage in Stage})
 

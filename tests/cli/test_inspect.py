@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,3 +56,18 @@ def test_people_see_every_joint_below_its_parent(biped, report, capsys):
 def test_axis_names_axes_only():
     assert axis([0.0, 0.0, -1.0]) == "-z"
     assert axis([0.6, 0.0, 0.8]) == "(0.60, 0.00, 0.80)"
+
+
+def test_the_preview_shows_four_views_side_by_side_with_markers_on_the_body(biped, tmp_path):
+    path = tmp_path / "rest.png"
+    assert main(["inspect", str(biped), "--preview", str(path)]) == 0
+    picture = cv2.imread(str(path)).astype(int)
+    height, width, _ = picture.shape
+    assert width == 4 * height
+    colourful = picture.max(axis=-1) - picture.min(axis=-1) > 100
+    assert all(view.any() for view in np.split(colourful, 4, axis=1))
+
+
+def test_a_preview_is_a_png(biped, tmp_path, capsys):
+    assert main(["inspect", str(biped), "--preview", str(tmp_path / "rest.mp4")]) == 2
+    assert ".png" in capsys.readouterr().err

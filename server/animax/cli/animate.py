@@ -130,7 +130,7 @@ def in_process(
     for variant in range(options.variants):
         display.request = variant
         this = replace(request, seed=request.seed + variant)
-        debug = debug_folder(options.debug, variant, options.variants)
+        debug = options.debug / str(variant + 1) if options.debug and options.variants > 1 else options.debug
         with Interruption() as interruption:
             made = animate(rig, this, model, progress=display, should_stop=interruption, debug=debug)
         yield Generated(
@@ -212,15 +212,6 @@ def line(made: Generated, written: list[Path]) -> str:
     clip = f"{len(made.clip)} frames at {made.clip.fps:g} fps"
     took = f"{sum(made.timings.values()):.1f} s" if made.timings else ""
     return ", ".join(filter(None, (f"{names}: {clip}", f"seed {made.seed}", f"confidence {made.confidence:.2f}", took)))
-
-
-def debug_folder(folder: Path | None, variant: int, variants: int) -> Path | None:
-    """Where a variant's pictures go."""
-    if folder is None:
-        return None
-    own = folder / str(variant + 1) if variants > 1 else folder
-    own.mkdir(parents=True, exist_ok=True)
-    return own
 
 
 def warn(text: str) -> None:

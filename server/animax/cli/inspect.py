@@ -51,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
     clips = read_clips(rig)
     report = describe(rig, markers, clips)
     if options.preview:
-        from animax.views.preview import write_rest_strip
+        from animax.cli.rest_picture import write_rest_picture
 
-        write_whole(options.preview, lambda part: write_rest_strip(part, rig, markers))
+        write_whole(options.preview, lambda part: write_rest_picture(part, rig, markers))
     print(json.dumps(report, indent=2) if options.json else "\n".join(lines(report)))
     return DONE
 
