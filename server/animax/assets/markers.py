@@ -1,8 +1,8 @@
 """Driver joints and the markers that make their motion visible in pose maps.
 
 A driver is a joint that the network moves; all others stay at rest relative to their parent. A marker is a point fixed
-to a driver: its head, a virtual tail where the joint is a leaf, and an off-axis point where head and children lie on one
-line, so that twist can be seen.
+to a driver: its head, a virtual tail where the joint is a leaf, and an off-axis point where head and children lie on
+one line, so that twist can be seen.
 """
 
 from __future__ import annotations
@@ -117,12 +117,14 @@ def split_channels(channels: int) -> tuple[int, int]:
 
 
 def canonical_channels(rig: Rig, positions: Array, kinds: IntArray, channels: int) -> IntArray:
-    """Give each marker a channel by where it stands in the rest pose, so that a left hand has nearly the same channel on
-    every biped: a minimum-cost matching with fixed anchor points in the rig's own box.
+    """Give each marker a channel by where it stands in the rest pose, by a minimum-cost matching with fixed anchor
+    points in the rig's own box, so that a left hand has nearly the same channel on every biped.
 
     Args:
+        rig: whose box counts.
         positions: (M, 3) rest positions, world space; for off-axis markers that of their joint.
         kinds: (M,) of MarkerKind.
+        channels: of the pose map.
     """
     low, high = rig.rest_box
     axes = np.stack([np.cross(rig.stance.up, rig.stance.forward), rig.stance.up, rig.stance.forward])
@@ -177,7 +179,7 @@ def mirror_channels(channels: int) -> IntArray:
 
 
 def _mirror_partners(rig: Rig) -> IntArray:
-    """(J,) the joint that stands where a deforming joint would in a mirror along the rig's middle; itself where none."""
+    """(J,) the joint that stands where a deforming joint would in a mirror along the rig's middle, or itself."""
     skeleton = rig.skeleton
     heads = skeleton.rest_globals[:, :3, 3]
     low, high = rig.rest_box
@@ -229,8 +231,8 @@ def _importance(rig: Rig, drivers: list[int], parents: IntArray, masses: Array) 
 
     The joint's own part, with all that hangs stiff on it, keeps its parent's orientation: the loss is its moment about
     the head. Below it the next drivers still turn, but about heads that no longer move with the joint: the loss is the
-    arm to each such head times the mass of all below it. In an unbranched chain the solver spreads the bend over the joints
-    left out, which leaves ``SPREAD_LOSS`` of that.
+    arm to each such head times the mass of all below it. In an unbranched chain the solver spreads the bend over the
+    joints left out, which leaves ``SPREAD_LOSS`` of that.
     """
     heads = rig.skeleton.rest_globals[:, :3, 3]
     index = {joint: i for i, joint in enumerate(drivers)}
