@@ -35,7 +35,7 @@ LOCK = ROOT / "requirements" / "lock.txt"
 BLENDER_LOCK = ROOT / "requirements" / "blender.txt"
 BLENDER_PYTHON = (3, 11)
 """The one Python that has wheels of the pinned bpy."""
-LOCKED_EXTRAS = ("train", "test", "dev")
+LOCKED_EXTRAS = ("video", "train", "test", "dev")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PROTOS = ROOT / "proto"
 GENERATED = ROOT / "server" / "animax" / "v1"
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def demo(environment: Environment, arguments: list[str]) -> int:
     """Animate an example rig on the embedded model and say where the result is."""
-    environment.require()
+    environment.require("video")
     if len(arguments) == 1:
         raise SetupError("demo takes no arguments, or a rig and a prompt")
     rig = Path(arguments[0]) if arguments else ROOT / "examples" / "fox.glb"
@@ -153,7 +153,7 @@ def serve(environment: Environment, arguments: list[str]) -> int:
 
 def test(environment: Environment, arguments: list[str]) -> int:
     """Run pytest over everything; the tests of training need torch."""
-    environment.require("test", "train", "dev")
+    environment.require("video", "train", "test", "dev")
     return become([str(environment.python), "-m", "pytest", *arguments])
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+settings.register_profile("animax", deadline=None)  # a busy machine is no failure
+settings.load_profile("animax")
 
 
 def lacking(reason: str) -> NoReturn:
