@@ -21,6 +21,7 @@ from animax.assets.stance import estimate_stance
 from animax.assets.surface import Skin, read_mesh, read_skins, skin_of
 from animax.errors import AssetError, RigError, UnsupportedAssetError
 
+Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MAX_WARNINGS = 40
@@ -75,7 +76,7 @@ def load_rig(
     surfaces, texture_warnings = read_materials(document, accessors)
     joint_of = {int(node): joint for joint, node in enumerate(joint_nodes)}
     mesh, mesh_warnings = read_mesh(document, accessors, nodes, skins, surfaces, joint_of)
-    _check_extent(skeleton, mesh, limits)
+    vertices = _rest_vertices(skeleton, mesh, limits)
     title = name or (path.stem if isinstance(path, Path) else "") or nodes.scene_name or "rig"
     return Rig(
         name=title,
@@ -83,7 +84,7 @@ def load_rig(
         skeleton=skeleton,
         mesh=mesh,
         joint_nodes=joint_nodes,
-        stance=estimate_stance(skeleton, mesh, facing=facing, up=up),
+        stance=estimate_stance(skeleton, mesh, facing=facing, up=up, vertices=vertices),
         document=document,
         warnings=_shortened([*nodes.warnings, *warnings, *texture_warnings, *mesh_warnings]),
     )
@@ -158,7 +159,8 @@ def _skeleton(nodes: Nodes, joint_nodes: IntArray) -> tuple[Skeleton, list[str]]
     return Skeleton(tuple(names), parents, rest), warnings
 
 
-def _check_extent(skeleton: Skeleton, mesh: Mesh, limits: Limits) -> None:
+def _rest_vertices(skeleton: Skeleton, mesh: Mesh, limits: Limits) -> Array:
+    """(N, 3) vertices of the rest pose, checked to be a body of some extent not too far away."""
     with np.errstate(over="ignore", invalid="ignore"):
         heads = skeleton.rest_globals
         vertices = mesh.skin(heads)
@@ -168,3 +170,4 @@ def _check_extent(skeleton: Skeleton, mesh: Mesh, limits: Limits) -> None:
     points = vertices if len(vertices) else heads[:, :3, 3]
     if not np.ptp(points, axis=0).max(initial=0.0) > 1e-9:
         raise RigError("the rest pose has no extent; accepted: a model larger than 1e-9 units")
+    return vertices

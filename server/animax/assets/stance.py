@@ -58,6 +58,7 @@ def estimate_stance(
     up: str | ArrayLike | None = None,
     use_names: bool = True,
     prior: float = PRIOR,
+    vertices: Array | None = None,
 ) -> Stance:
     """Facing, up and plausible scale of a rest pose.
 
@@ -69,16 +70,21 @@ def estimate_stance(
         up: overrides the up axis: an axis of the file or a direction (3,).
         use_names: whether joint names are read.
         prior: log-odds of the convention against each of the other three directions.
+        vertices: (N, 3) of the rest pose, where they are at hand.
 
     Raises:
         OptionError: ``facing`` or ``up`` is no direction, or ``facing`` runs along ``up``.
     """
-    upward, up_confidence = (direction(up, "up"), 1.0) if up is not None else _up(skeleton, mesh, use_names)
+    if vertices is None:
+        vertices = mesh.skin(skeleton.rest_globals)
+    points = vertices if len(vertices) else skeleton.rest_globals[:, :3, 3]
+    upward, up_confidence = (direction(up, "up"), 1.0) if up is not None else _up(skeleton, points, use_names)
     axes = frame(upward)
-    scale = _scale(skeleton, mesh)
+    scale = _scale(points)
     if facing is not None:
         return Stance(_given_forward(facing, axes), upward, up_confidence, "override", scale)
-    scores = stance_cues(skeleton, mesh, axes, use_names=use_names) @ np.array([WEIGHTS[cue] for cue in CUES])
+    cues = stance_cues(skeleton, mesh, axes, use_names=use_names, vertices=vertices)
+    scores = cues @ np.array([WEIGHTS[cue] for cue in CUES])
     chances = _softmax(scores + prior * np.array([1.0, 0.0, 0.0, 0.0]))
     best = int(np.argmax(chances))
     # what the cues alone leave open was settled by the convention
@@ -140,7 +146,7 @@ def _given_forward(facing: str | float | ArrayLike, axes: Array) -> Array:
     return np.asarray(flat / length)
 
 
-def _up(skeleton: Skeleton, mesh: Mesh, use_names: bool) -> tuple[Array, float]:
+def _up(skeleton: Skeleton, points: Array, use_names: bool) -> tuple[Array, float]:
     """+Y, glTF's convention, unless the named feet and head of a body with arms stand at the two ends of another
     axis and not of this one. (Animals are left alone: their heads are in front.)"""
     convention = AXES["+y"].copy()
@@ -148,9 +154,7 @@ def _up(skeleton: Skeleton, mesh: Mesh, use_names: bool) -> tuple[Array, float]:
     head = joint_names.group(skeleton.names, joint_names.SKULL) if use_names else []
     if len(feet) < 2 or not head or not joint_names.group(skeleton.names, joint_names.ARM):
         return convention, 1.0
-    globals_ = skeleton.rest_globals
-    points = mesh.skin(globals_) if len(mesh.positions) else globals_[:, :3, 3]
-    heads = globals_[:, :3, 3]
+    heads = skeleton.rest_globals[:, :3, 3]
 
     def stands(up: Array) -> bool:
         along = points @ up
@@ -164,11 +168,9 @@ def _up(skeleton: Skeleton, mesh: Mesh, use_names: bool) -> tuple[Array, float]:
     return found[0].copy(), SURE_UP
 
 
-def _scale(skeleton: Skeleton, mesh: Mesh) -> float:
+def _scale(points: Array) -> float:
     """Metres per file unit: 1 where the diagonal is plausible, else the power of ten that brings it nearest to a
     person's (centimetres and millimetres are the usual cases)."""
-    globals_ = skeleton.rest_globals
-    points = mesh.skin(globals_) if len(mesh.positions) else globals_[:, :3, 3]
     diagonal = float(np.linalg.norm(np.ptp(points, axis=0)))
     return 1.0 if PLAUSIBLE[0] <= diagonal <= PLAUSIBLE[1] else 10.0 ** round(math.log10(USUAL / diagonal))
 

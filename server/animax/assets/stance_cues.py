@@ -42,7 +42,9 @@ CUES = (
 )
 
 
-def stance_cues(skeleton: Skeleton, mesh: Mesh, axes: Array, *, use_names: bool = True) -> Array:
+def stance_cues(
+    skeleton: Skeleton, mesh: Mesh, axes: Array, *, use_names: bool = True, vertices: Array | None = None
+) -> Array:
     """The cues of a rig.
 
     Args:
@@ -50,13 +52,14 @@ def stance_cues(skeleton: Skeleton, mesh: Mesh, axes: Array, *, use_names: bool 
         mesh: of the rig.
         axes: (3, 3), rows are the x, y (up) and z axes of the frame in which ``CANDIDATES`` are given, in file space.
         use_names: whether to read joint names.
+        vertices: (N, 3) of the rest pose in file space, where they are at hand.
 
     Returns:
         (4, K) numbers of the order of one, 0 where a cue has nothing to say; columns as in ``CUES``.
     """
     globals_ = skeleton.rest_globals
     heads = globals_[:, :3, 3] @ axes.T
-    vertices = mesh.skin(globals_) @ axes.T
+    vertices = (mesh.skin(globals_) if vertices is None else vertices) @ axes.T
     weights = mesh.joint_weights(len(skeleton))
     names = skeleton.names if use_names else ("",) * len(skeleton)
     body = _Body(heads, vertices, mesh.triangles, weights, names, skeleton)
