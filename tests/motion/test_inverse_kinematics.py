@@ -58,18 +58,18 @@ def test_normal_equations_agree_with_finite_differences():
     markers = choose_markers(rig)
     tree = ik._tree(rig.skeleton, markers, spread=True, stretched=(5, 6))
     random = np.random.default_rng(0)
-    turns = rotations.from_rotation_vector(0.5 * random.normal(size=(2, tree.drivers, 3)))
+    turns = rotations.from_rotation_vector(0.5 * random.normal(size=(2, tree.turns, 3)))
     places = 0.1 * random.normal(size=(2, len(tree.movers), 3))
     weights = random.uniform(0.5, 2.0, size=(2, len(markers)))
     targets = random.normal(size=(2, len(markers), 3))
 
     def marker_places(step):
-        moved = rotations.multiply(rotations.from_rotation_vector(step[:, : 3 * tree.drivers].reshape(2, -1, 3)), turns)
-        delta, heads = ik._forward(tree, moved, places + step[:, 3 * tree.drivers :].reshape(2, -1, 3))
+        moved = rotations.multiply(rotations.from_rotation_vector(step[:, : 3 * tree.turns].reshape(2, -1, 3)), turns)
+        delta, heads = ik._forward(tree, moved, places + step[:, 3 * tree.turns :].reshape(2, -1, 3))
         at = heads[:, tree.carriers] + np.einsum("fmij,mj->fmi", delta[:, tree.carriers], tree.offsets)
         return at, delta, heads
 
-    unknowns = 3 * tree.drivers + 3 * len(tree.movers)
+    unknowns = 3 * tree.turns + 3 * len(tree.movers)
     at, delta, heads = marker_places(np.zeros((2, unknowns)))
     hessian, gradient = ik._normal_equations(tree, delta, heads, at, at - targets, weights)
     jacobian = np.empty((2, len(markers), 3, unknowns))

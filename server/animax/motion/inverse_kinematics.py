@@ -1,11 +1,12 @@
 """Marker positions to joint rotations: a solve on the skeleton's own forward kinematics.
 
-Bone lengths are the rig's, so they hold by construction. Unknown are, per frame, the turn of every driver joint and the
-place of the driver forest's roots; all other joints stay at rest relative to their parent. The estimate is the most
-probable one: squared marker errors over their variance, robust (soft-L1), a wide prior around the rest pose, and a
-wide prior on the change from frame to frame. Where markers show a rotation the data outweigh the priors by orders of
-magnitude; a rotation that they do not show (twist about a chain without off-axis markers) comes out as the smallest
-turn relative to the parent, which is zero-twist (parallel) transport.
+Bone lengths are the rig's, so they hold by construction. Unknown are, per frame, the turn of every driver joint and
+of the joints left out between drivers, and the place of the driver forest's roots; all other joints stay at rest
+relative to their parent. The estimate is the most probable one: squared marker errors over their variance, robust
+(soft-L1), a wide prior around the rest pose, and a wide prior on the change from frame to frame. Where markers show a
+rotation the data outweigh the priors by orders of magnitude; a rotation that they do not show (twist about a chain
+without off-axis markers) comes out as the smallest turn relative to the parent, which is zero-twist (parallel)
+transport.
 
 Turns are written in rest axes: Δⱼ, the rotation that took joint j from its rest orientation to its present one, is
 Δ_parent · Xⱼ, with Xⱼ the joint's own turn. Heads then follow from rest positions h°:
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from animax import rotations
 from animax.assets.markers import MarkerKind, MarkerSet
@@ -41,6 +43,8 @@ STRETCH_LEAST = 0.015
 """Root mean square change of distance above which a joint stretches, in extents of the markers ..."""
 STRETCH_SIGMAS = 4.0
 """... and in standard errors of that distance."""
+LOOSE = 0.1
+"""Weight, at the start, of a head that hangs on a driver over joints that turn too."""
 ROBUST = 4.0
 """Standard deviations at which a marker's error begins to count linearly."""
 ROBUST_FLOOR = 0.01
@@ -66,8 +70,9 @@ def solve_rotations(
         points: (F, M) points in the skeleton's world space; their ``sigma`` and ``confidence`` weigh them.
         fps: frames a second, for the prior on speed.
         iterations: upper bound of damped Gauss-Newton steps.
-        spread: joints left out between two drivers of an unbranched chain take an equal share of the lower driver's
-            turn instead of staying at rest, so that a snake bends smoothly.
+        spread: joints left out between a driver and its parent turn too, all between the same two by the same amount,
+            as the places of the heads below tell (a knee between hip and ankle); where these leave it open, the prior
+            around rest shares the bend out evenly. Else they stay at rest.
         stretch: drivers whose distance from their parent visibly changes (sliding parts, cartoon limbs) may move; else
             all bone lengths are those of the rest pose, roots excepted.
         smooth: take noise out of the markers' tracks first, as much as ``points.sigma`` says (see ``denoise``).
@@ -114,7 +119,7 @@ def solve_rotations(
             accepted, cost = (turns, places), new_cost
             damping = max(damping / 10, 1e-7)
             hessian, gradient = _normal_equations(tree, delta, heads, at, errors, information / loss)
-            size = 3 * tree.drivers
+            size = 3 * tree.turns
             diagonal = np.arange(hessian.shape[-1])
             hessian[:, diagonal[:size], diagonal[:size]] += rest_weight
             hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3)
@@ -126,7 +131,7 @@ def solve_rotations(
             gradient[1:] += flow
             gradient[:-1] -= flow
             system = (hessian, gradient)
-            if improvement < 1e-5:
+            if improvement < 1e-6:
                 break
         else:
             damping *= 30
@@ -135,7 +140,7 @@ def solve_rotations(
         assert system is not None
         hessian, gradient = system
         step = _solve_in_time(hessian, -gradient, coupling, damping)
-        size = 3 * tree.drivers
+        size = 3 * tree.turns
         turn = rotations.from_rotation_vector(step[:, :size].reshape(len(step), -1, 3))
         turns = rotations.normalise(rotations.multiply(turn, accepted[0]))
         places = accepted[1] + step[:, size:].reshape(len(step), -1, 3)
@@ -153,13 +158,13 @@ def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
     """
     _check(points, markers)
     tree = _tree(skeleton, markers, spread=False)
-    heads = np.full(tree.drivers, -1)
+    heads = np.full(tree.turns, -1)
     for marker in np.flatnonzero(markers.kinds == MarkerKind.HEAD):
         heads[tree.carriers[marker]] = marker
     frames = len(points.points)
-    delta = np.broadcast_to(np.eye(3), (frames, tree.drivers, 3, 3)).copy()
-    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
-    for joint in range(tree.drivers):
+    delta = np.broadcast_to(np.eye(3), (frames, tree.turns, 3, 3)).copy()
+    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.turns, 4)).copy()
+    for joint in range(tree.turns):
         parent = tree.parents[joint]
         above = delta[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (frames, 3, 3))
         delta[:, joint] = above
@@ -179,13 +184,14 @@ def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
 
 @dataclass(frozen=True, eq=False)
 class _Tree:
-    """What is solved for: N joints that turn, driven by D turns, with M markers.
+    """What is solved for: N joints that turn, by D turns, with M markers.
 
     Attributes:
         joints: (N,) skeleton joints, parents first.
         parents: (N,) index into ``joints``, -1 for a root.
-        owners: (N,) index of the driver whose turn the joint takes.
-        shares: (N,) the part of it that it takes.
+        owners: (N,) index of the turn that the joint takes part in: of drivers their own, in the order of
+            ``MarkerSet.drivers``, then one for each run of joints left out between two drivers.
+        shares: (N,) the part of it that the joint takes.
         heads: (N, 3) rest heads.
         arms: (N, 3) rest head relative to the parent's rest head; zero for a root.
         movers: (T,) indices into ``joints`` of those that translate: roots, and drivers that stretch.
@@ -193,7 +199,7 @@ class _Tree:
         offsets: (M, 3) rest position relative to that joint's rest head, world axes.
         above: (N, N) [j, k]: j is k or an ancestor of k.
         levels: indices into ``joints`` by depth, without roots.
-        drivers: D.
+        turns: D.
     """
 
     joints: IntArray
@@ -207,23 +213,27 @@ class _Tree:
     offsets: Array
     above: NDArray[np.bool_]
     levels: tuple[IntArray, ...]
-    drivers: int
+    turns: int
 
 
 def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool, stretched: tuple[int, ...] = ()) -> _Tree:
     heads = skeleton.rest_globals[:, :3, 3]
-    child_count = np.bincount(markers.driver_parents[markers.driver_parents >= 0], minlength=len(markers.drivers))
-    owners: dict[int, tuple[int, float]] = {}
+    between: dict[int, list[int]] = {}
+    leads_to = np.zeros(len(skeleton), np.int64)
     for driver, joint in enumerate(markers.drivers):
-        path = [int(joint)]
-        above = markers.driver_parents[driver]
-        if spread and above >= 0 and child_count[above] == 1:
-            joint_above = int(skeleton.parents[joint])
-            while joint_above != markers.drivers[above]:
-                path.append(joint_above)
-                joint_above = int(skeleton.parents[joint_above])
-        for member in path:
-            owners[member] = (driver, 1.0 / len(path))
+        above = int(markers.driver_parents[driver])
+        between[driver] = []
+        member = int(skeleton.parents[joint])
+        while spread and above >= 0 and member != markers.drivers[above]:
+            between[driver].append(member)
+            leads_to[member] += 1
+            member = int(skeleton.parents[member])
+    turns = len(markers.drivers)
+    owners = {int(joint): (driver, 1.0) for driver, joint in enumerate(markers.drivers)}
+    for members in between.values():
+        own = [member for member in members if leads_to[member] == 1]
+        owners.update((member, (turns, 1.0 / len(own))) for member in own)
+        turns += bool(own)
     joints = np.array(sorted(owners))
     index = {int(joint): i for i, joint in enumerate(joints)}
     parents = np.full(len(joints), -1)
@@ -252,7 +262,7 @@ def _tree(skeleton: Skeleton, markers: MarkerSet, *, spread: bool, stretched: tu
         offsets=rest_markers - heads[markers.joints],
         above=above_of,
         levels=tuple(np.flatnonzero(depth == level) for level in range(1, int(depth.max()) + 1)),
-        drivers=len(markers.drivers),
+        turns=turns,
     )
 
 
@@ -320,7 +330,7 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
     """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation."""
     frames = len(targets)
     delta = np.broadcast_to(np.eye(3), (frames, len(tree.joints), 3, 3)).copy()
-    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.drivers, 4)).copy()
+    turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.turns, 4)).copy()
     heads = np.zeros((frames, len(tree.joints), 3))
     places = np.zeros((frames, len(tree.movers), 3))
     slot = {int(joint): i for i, joint in enumerate(tree.movers)}
@@ -332,14 +342,16 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
         delta[:, joint] = above
         base = heads[:, parent] if parent >= 0 else 0.0
         heads[:, joint] = base + np.einsum("fij,j->fi", above, tree.arms[joint])
-        if tree.shares[joint] < 1 and not np.any(tree.carriers == joint):
-            continue  # a joint between drivers: the descent bends it
+        if not np.any(tree.carriers == joint):
+            continue  # a joint left out: the descent turns it
         own = np.flatnonzero(tree.carriers == joint)
-        below = [m for m in np.flatnonzero(on_head) if _next_driver(tree, tree.carriers[m]) == joint]
+        below = [m for m in np.flatnonzero(on_head) if _next_carrier(tree, tree.carriers[m]) == joint]
         below = [m for m in below if int(tree.carriers[m]) not in slot]
         rest = np.concatenate([tree.offsets[own], *(_arm_from(tree, tree.carriers[m], joint)[None] for m in below)])
         which = np.concatenate([own, np.array(below, np.int64)])
-        weight = information[:, which]
+        # the head of a driver below joints that turn is not rigid with this one, but tells where it points
+        direct = np.array([True] * len(own) + [tree.parents[tree.carriers[m]] == joint for m in below])
+        weight = information[:, which] * np.where(direct, 1.0, LOOSE)
         total = np.maximum(weight.sum(axis=1), 1e-30)
         mean_rest = weight @ rest / total[:, None]
         mean_seen = np.einsum("fm,fmi->fi", weight, targets[:, which]) / total[:, None]
@@ -353,10 +365,10 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
     return turns, places
 
 
-def _next_driver(tree: _Tree, joint: int) -> int:
-    """The nearest joint above that carries a turn of its own, skipping joints that only share one; -1 above a root."""
+def _next_carrier(tree: _Tree, joint: int) -> int:
+    """The nearest joint above that carries markers; -1 above a root."""
     parent = int(tree.parents[joint])
-    while parent >= 0 and tree.owners[parent] == tree.owners[joint]:
+    while parent >= 0 and not np.any(tree.carriers == parent):
         parent = int(tree.parents[parent])
     return parent
 
@@ -435,18 +447,18 @@ def _normal_equations(
         cross[:, place, over] = -axes @ _skew(arms) @ frame_axes[:, over]
     local_torque = np.einsum("fnji,fnj->fni", frame_axes, torque)
 
-    if joints > tree.drivers:
-        share = np.zeros((tree.drivers, joints))
+    if joints > tree.turns:
+        share = np.zeros((tree.turns, joints))
         share[tree.owners, np.arange(joints)] = 1.0
-        half = (share @ full.reshape(frames, joints, -1)).reshape(frames, tree.drivers, joints, 9)
-        full = (share @ half).reshape(frames, tree.drivers, tree.drivers, 3, 3)
-        cross = (share @ cross.reshape(frames, places, joints, 9)).reshape(frames, places, tree.drivers, 3, 3)
+        half = (share @ full.reshape(frames, joints, -1)).reshape(frames, tree.turns, joints, 9)
+        full = (share @ half).reshape(frames, tree.turns, tree.turns, 3, 3)
+        cross = (share @ cross.reshape(frames, places, joints, 9)).reshape(frames, places, tree.turns, 3, 3)
         local_torque = share @ local_torque
     else:
         order = np.argsort(tree.owners)
         full, cross, local_torque = full[:, order][:, :, order], cross[:, :, order], local_torque[:, order]
 
-    size = 3 * tree.drivers
+    size = 3 * tree.turns
     hessian = np.zeros((frames, size + 3 * places, size + 3 * places))
     hessian[:, :size, :size] = np.swapaxes(full, 2, 3).reshape(frames, size, size)
     coupling = np.swapaxes(cross, 2, 3).reshape(frames, 3 * places, size)
@@ -494,12 +506,22 @@ def _solve_in_time(blocks: Array, right: Array, coupling: Array, damping: float)
         if frame:
             block = block - coupling[:, None] * inverse[frame - 1] * coupling
             reduced[frame] += coupling * (inverse[frame - 1] @ reduced[frame - 1])
-        inverse[frame] = np.linalg.inv(block)
+        inverse[frame] = _inverse(block)
     solution = np.empty_like(right)
     for frame in range(frames - 1, -1, -1):
         ahead = coupling * solution[frame + 1] if frame + 1 < frames else 0.0
         solution[frame] = inverse[frame] @ (reduced[frame] + ahead)
     return solution
+
+
+def _inverse(block: Array) -> Array:
+    """Inverse of a symmetric positive matrix, by Cholesky; by LU where rounding has made it indefinite."""
+    factor, failed = dpotrf(block, lower=1)
+    if failed:
+        return np.asarray(np.linalg.inv(block), np.float64)
+    lower, _ = dpotri(factor, lower=1)
+    whole: Array = np.tril(lower) + np.tril(lower, -1).T
+    return whole
 
 
 def _pose(skeleton: Skeleton, tree: _Tree, turns: Array, places: Array) -> Pose:

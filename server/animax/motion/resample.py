@@ -35,11 +35,11 @@ def resample(clip: Clip, fps: float, *, seconds: float | None = None) -> Clip:
     if clip.loop:
         period = frames / clip.fps if seconds is None else seconds
         count = max(1, round(period * fps))
-        at = np.arange(count) * (frames / count)
+        at = (frames / count) * np.arange(count, dtype=np.float64)
     else:
         length = clip.seconds if seconds is None else seconds
         count = int(np.floor(length * fps + 1e-6)) + 1
-        at = np.asarray(np.minimum(np.arange(count) * (clip.fps / fps), float(frames - 1)), np.float64)
+        at = np.minimum((clip.fps / fps) * np.arange(count, dtype=np.float64), frames - 1.0)
     return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop))
 
 
