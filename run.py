@@ -130,8 +130,8 @@ def demo(environment: Environment, arguments: list[str]) -> int:
     environment.require("video")
     if len(arguments) == 1:
         raise SetupError("demo takes no arguments, or a rig and a prompt")
-    rig = Path(arguments[0]) if arguments else ROOT / "examples" / "fox.glb"
-    prompt = arguments[1] if arguments else "a fox walks forward"
+    rig = Path(arguments[0]) if arguments else ROOT / "examples" / "quadruped.glb"
+    prompt = arguments[1] if arguments else "walks forward"
     if not rig.is_file():
         raise SetupError(f"there is no rig at {rig}")
     folder = ROOT / "out" / "demo"

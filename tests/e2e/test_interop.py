@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from animax import procedural, rotations
+from animax import rotations
 from animax.assets import Rig, load_rig, write_glb
 from animax.motion.clip import Clip
+from animax.procedural import EXAMPLES
 
 from .engines import Poses, in_blender, in_godot, joint_difference
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TOLERANCE = 1e-3
 """Of the rig's size."""
 
@@ -44,11 +44,6 @@ def every_joint_moves(rig: Rig, fps: float = 30.0, frames: int = 31) -> Clip:
     return Clip("every joint moves", fps, pose)
 
 
-def sources() -> list[object]:
-    made = [pytest.param(("made", kind), id=kind) for kind in procedural.KINDS]
-    return [*made, *(pytest.param(("file", str(path)), id=path.stem) for path in sorted(EXAMPLES.glob("*.glb")))]
-
-
 @dataclass(frozen=True, eq=False)
 class Written:
     """A rig with a clip, written as a GLB, and the frames to look at."""
@@ -63,10 +58,9 @@ class Written:
         return self.clip.times[self.frames]
 
 
-@pytest.fixture(scope="module", params=sources())
-def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    how, what = request.param
-    rig = load_rig(procedural.generate(what, motions=False) if how == "made" else Path(what))
+@pytest.fixture(scope="module", params=EXAMPLES)
+def written(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    rig = load_rig(repository / "examples" / f"{request.param}.glb")
     clip = every_joint_moves(rig)
     glb = tmp_path_factory.mktemp("written") / "written.glb"
     glb.write_bytes(write_glb(rig, clip))

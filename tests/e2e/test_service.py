@@ -18,7 +18,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from animax import procedural
 from animax.assets import Rig, load_rig, read_clips
 from animax.client import Client
 from animax.motion.clip import Clip
@@ -34,10 +33,8 @@ MODEL = os.environ.get("ANIMAX_TEST_MODEL", "embedded")
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rig") / "quadruped.glb"
-    path.write_bytes(procedural.generate("quadruped"))
-    return path
+def source(repository: Path) -> Path:
+    return repository / "examples" / "quadruped.glb"
 
 
 @pytest.fixture(scope="module")
