@@ -23,9 +23,19 @@ from animax.procedural.glb import Layout, write
 from animax.procedural.naming import STYLES, named
 from animax.procedural.take import Take
 
-__all__ = ["EXAMPLES", "KINDS", "MotionFacts", "RigFacts", "captions", "describe", "generate"]
+__all__ = ["EXAMPLES", "KINDS", "Contact", "MotionFacts", "RigFacts", "captions", "describe", "generate"]
 
-_EXAMPLE_SEEDS: dict[str, int] = {}
+_EXAMPLE_SEEDS = {
+    "biped": 7,
+    "quadruped": 15,
+    "bird": 10,
+    "spider": 1,
+    "beetle": 8,
+    "snake": 1,
+    "fish": 9,
+    "chest": 3,
+    "robot_arm": 1,
+}
 
 KINDS: tuple[str, ...] = tuple(DESIGNERS)
 """What can be generated."""
@@ -33,6 +43,21 @@ EXAMPLES: dict[str, int] = {kind: _EXAMPLE_SEEDS.get(kind, 0) for kind in KINDS}
 """Seed of each kind's file in ``examples/``."""
 MAX_SEED = 2**32 - 1
 ORIENTATIONS = ("y_along", "x_along", "world")
+
+
+@dataclass(frozen=True, eq=False)
+class Contact:
+    """A point that is planted on the ground at times.
+
+    Attributes:
+        joint: name in the file of the joint that carries it.
+        point: (3,) in that joint's space, file units.
+        planted: (F,) whether it is, at F evenly spread moments from first to last.
+    """
+
+    joint: str
+    point: NDArray[np.float64]
+    planted: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +70,7 @@ class MotionFacts:
         loop: its last frame equals its first.
         seconds: its length.
         ground_speed: metres a second that the ground passes backwards under a body that walks in place; 0 on the spot.
-        contacts: for each joint (by its name in the file) that is planted at times, (F,) whether it is, F evenly spread
-            moments from first to last.
+        contacts: of feet with the ground.
     """
 
     name: str
@@ -54,7 +78,7 @@ class MotionFacts:
     loop: bool
     seconds: float
     ground_speed: float
-    contacts: Mapping[str, NDArray[np.bool_]]
+    contacts: tuple[Contact, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +111,7 @@ def generate(kind: str, seed: int = 0, *, motions: bool = True) -> bytes:
         OptionError: unknown kind, or a seed out of range.
     """
     design = _design(kind, seed)
-    takes: dict[str, Take] = {}
-    if motions:
-        takes = {name: motion.perform() for name, motion in design.motions.items()}
+    takes = _takes(kind, seed) if motions else {}
     return write(
         design.armature, _layout(kind, seed, design), design.surface(), takes, skinned=design.skinned, scene=kind
     )
@@ -115,16 +137,30 @@ def describe(kind: str, seed: int = 0) -> RigFacts:
         OptionError: unknown kind, or a seed out of range.
     """
     design = _design(kind, seed)
-    names = _layout(kind, seed, design).names
+    layout = _layout(kind, seed, design)
     facts = {}
-    for name, motion in design.motions.items():
-        take = motion.perform()
-        contacts = {names[design.armature.index[key]]: mask for key, mask in take.contacts.items()}
+    for name, take in _takes(kind, seed).items():
+        motion = design.motions[name]
+        contacts = tuple(_contact(design, layout, key, planted) for key, planted in take.contacts.items())
         facts[name] = MotionFacts(name, motion.action, take.loop, take.seconds, take.ground_speed, contacts)
-    return RigFacts(kind, seed, design.noun, design.description, tuple(names), design.skinned, facts)
+    return RigFacts(kind, seed, design.noun, design.description, tuple(layout.names), design.skinned, facts)
 
 
-@lru_cache(maxsize=64)
+def _contact(design: Design, layout: Layout, key: str, planted: NDArray[np.bool_]) -> Contact:
+    """Toes are planted at their head; a leg that ends in a tip, at its tail."""
+    j = design.armature.index[key]
+    leaf = key.startswith("tarsus") and not np.any(design.armature.parents == j)
+    offset = design.armature.vector(key) if leaf else np.zeros(3)
+    point = rotations.rotate(rotations.conjugate(layout.orientations[j]), offset) / layout.unit
+    return Contact(layout.names[j], point, planted)
+
+
+@lru_cache(maxsize=32)
+def _takes(kind: str, seed: int) -> Mapping[str, Take]:
+    return {name: motion.perform() for name, motion in _design(kind, seed).motions.items()}
+
+
+@lru_cache(maxsize=32)
 def _design(kind: str, seed: int) -> Design:
     if kind not in DESIGNERS:
         raise OptionError("kind", kind, ", ".join(KINDS))

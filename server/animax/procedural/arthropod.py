@@ -40,9 +40,17 @@ def design_spider(rng: np.random.Generator) -> Design:
     azimuths = np.radians(np.array([32.0, 66.0, 106.0, 146.0]) + rng.uniform(-5, 5, 4))
     size = "large" if reach > 0.35 else "small"
     return _design(
-        rng, "spider", f"{size} {coat} spider with eight legs", legs, azimuths, reach, float(rng.uniform(0.16, 0.22)),
-        float(rng.uniform(0.3, 0.42)), (srgb(main), srgb(mark)), beetle=False,
-    )  # fmt: skip
+        rng,
+        "spider",
+        f"{size} {coat} spider with eight legs",
+        legs,
+        azimuths,
+        reach,
+        float(rng.uniform(0.16, 0.22)),
+        float(rng.uniform(0.3, 0.42)),
+        (srgb(main), srgb(mark)),
+        beetle=False,
+    )
 
 
 def design_beetle(rng: np.random.Generator) -> Design:
@@ -51,9 +59,17 @@ def design_beetle(rng: np.random.Generator) -> Design:
     reach = float(rng.uniform(0.1, 0.3))
     azimuths = np.radians(np.array([42.0, 92.0, 138.0]) + rng.uniform(-5, 5, 3))
     return _design(
-        rng, "beetle", f"{coat} beetle with a shiny shell", 3, azimuths, reach, float(rng.uniform(0.3, 0.38)),
-        float(rng.uniform(0.18, 0.26)), (srgb(main), srgb(dark)), beetle=True,
-    )  # fmt: skip
+        rng,
+        "beetle",
+        f"{coat} beetle with a shiny shell",
+        3,
+        azimuths,
+        reach,
+        float(rng.uniform(0.3, 0.38)),
+        float(rng.uniform(0.18, 0.26)),
+        (srgb(main), srgb(dark)),
+        beetle=True,
+    )
 
 
 def _design(
@@ -108,7 +124,7 @@ def _design(
 def _armature(pairs: int, azimuths: Array, r: float, trunk: float, arch: float, beetle: bool, root: bool) -> Armature:
     sketch = ArmatureSketch()
     radius = trunk * r
-    height = (0.2 if beetle else 0.24) * r + 0.4 * radius
+    height = 0.24 * r + (0.5 if beetle else 0.4) * radius
     top = sketch.bone("root", None, (0, 0, 0), (0, 0, 0.3 * r)) if root else None
     thorax = sketch.bone("thorax", top, (0, height, -0.2 * radius), (0, height, 0.8 * radius))
     front = np.array([0.0, height, 0.95 * radius])

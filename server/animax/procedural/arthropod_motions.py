@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from animax.procedural.armature import SIDES, Armature
 from animax.procedural.curves import cyclic, ease, hump, keyed, noise, wave
-from animax.procedural.gait import Footfall, Leg, contact_rest, stand, stride_along
+from animax.procedural.gait import Footfall, Leg, contact_rest, least_crouch, stand, stride_along
 from animax.procedural.leap import leap
 from animax.procedural.take import Take, about
 
@@ -83,12 +83,15 @@ def plant(body: Arthropod, take: Take, free: dict[str, Array] | None = None) -> 
             set_leg(body, take, name, place)
 
 
-def _feelers(body: Arthropod, take: Take, cycles: int, amount: float = 1.0) -> None:
+def _feelers(take: Take, cycles: int, amount: float = 1.0) -> None:
     for suffix, side in SIDES:
         lag = 0.0 if side > 0 else 0.35
         for i, stem in enumerate(("feeler_a", "feeler_b")):
-            take.turn(f"{stem}{suffix}", pitch=0.16 * amount * wave(take.phase, cycles, lag + 0.12 * i),
-                      yaw=0.14 * side * amount * wave(take.phase, cycles, lag + 0.3))  # fmt: skip
+            take.turn(
+                f"{stem}{suffix}",
+                pitch=0.16 * amount * wave(take.phase, cycles, lag + 0.12 * i),
+                yaw=0.14 * side * amount * wave(take.phase, cycles, lag + 0.3),
+            )
 
 
 def idle(body: Arthropod) -> Take:
@@ -102,7 +105,7 @@ def idle(body: Arthropod) -> Take:
     take.turn("thorax", pitch=0.03 * noise(t, rng, 2), yaw=0.05 * noise(t, rng, 2))
     take.turn("abdomen", pitch=0.05 * breath, yaw=0.05 * wave(t, 1, 0.1))
     take.turn("head", yaw=0.1 * noise(t, rng, 2))
-    _feelers(body, take, 3)
+    _feelers(take, 3)
     tap = (
         16 * (0.25 - (np.clip((t - 0.35) / 0.2, 0, 1) - 0.5) ** 2) ** 2
         + 16 * (0.25 - (np.clip((t - 0.6) / 0.16, 0, 1) - 0.5) ** 2) ** 2
@@ -114,9 +117,10 @@ def idle(body: Arthropod) -> Take:
 
 def _gait(body: Arthropod, *, period: float, stride: float, duty: float, lift: float) -> Take:
     """Alternating sets: each leg in step with its diagonal neighbours, with a slight wave from back to front."""
-    m = body.manner
-    pairs = len(body.legs) // 2
-    for down in np.linspace(0.0, 0.35, 8):
+
+    def perform(down: float) -> Take:
+        m = body.manner
+        pairs = len(body.legs) // 2
         take = Take(body.armature, period)
         t = take.phase
         take.shift(
@@ -127,15 +131,15 @@ def _gait(body: Arthropod, *, period: float, stride: float, duty: float, lift: f
         take.turn("thorax", yaw=0.04 * wave(t, 1), roll=0.03 * m.bounce * wave(t, 1, 0.2), pitch=0.02 * wave(t, 2, 0.3))
         take.turn("abdomen", yaw=-0.08 * wave(t, 1, 0.1), pitch=0.05 * wave(t, 2, 0.25))
         take.steady("head", 0.6)
-        _feelers(body, take, 2)
+        _feelers(take, 2)
         for name, leg in body.legs.items():
             pair = int(name[0]) - 1
             phase = 0.5 * ((pair + (name[-1] == "R")) % 2) - 0.05 * (pairs - 1 - pair)
             footfall = Footfall(phase % 1.0, duty, stride * body.reach, lift * body.reach)
             set_leg(body, take, name, stride_along(take, leg, footfall))
-        if take.misses < 2e-4 * body.reach:
-            break
-    return take
+        return take
+
+    return least_crouch(perform, np.linspace(0.0, 0.35, 8), 2e-4 * body.reach)
 
 
 def walk(body: Arthropod) -> Take:
@@ -173,7 +177,7 @@ def attack(body: Arthropod) -> Take:
     gape = hump(t, 0.15, 0.35, 0.4, 0.5)
     for suffix, side in SIDES:
         take.turn(f"fang{suffix}", yaw=side * 0.5 * gape, pitch=-0.5 * gape)
-    _feelers(body, take, 2, 0.6)
+    _feelers(take, 2, 0.6)
     plant(body, take, _raise_front(body, up, strike))
     return take
 
@@ -190,7 +194,7 @@ def threaten(body: Arthropod) -> Take:
     take.turn("abdomen", pitch=0.35 * up)
     for suffix, side in SIDES:
         take.turn(f"fang{suffix}", yaw=side * 0.4 * up, pitch=-0.35 * up + 0.12 * sway)
-    _feelers(body, take, 4, 1.3)
+    _feelers(take, 4, 1.3)
     free = _raise_front(body, up * (1 + 0.08 * wave(t, 6)))
     plant(body, take, free)
     return take
@@ -200,7 +204,7 @@ def jump(body: Arthropod) -> Take:
     """A leap on the spot."""
     m = body.manner
     arc = leap(height=0.6 * body.reach * m.bounce**0.3, crouch=0.42 * body.height, tempo=1.6 * m.tempo)
-    take = Take(body.armature, arc.seconds, loop=False)
+    take = Take(body.armature, arc.seconds)
     time = take.time
     rise = arc.body(time)
     x = np.clip((time - arc.off) / (arc.down - arc.off), 0.0, 1.0)
@@ -208,7 +212,7 @@ def jump(body: Arthropod) -> Take:
     take.shift("thorax", y=rise)
     take.turn("thorax", pitch=-0.25 * np.sin(2 * np.pi * x) * air)
     take.turn("abdomen", pitch=-0.25 * air)
-    _feelers(body, take, 2, 0.6)
+    _feelers(take, 2, 0.6)
     for name, leg in body.legs.items():
         contact = np.tile(contact_rest(take, leg), (len(take), 1))
         contact[:, 1] += arc.feet(time, 0.12 * body.reach)
@@ -223,12 +227,12 @@ def death(body: Arthropod) -> Take:
     m = body.manner
     take = Take(body.armature, 1.9 / m.tempo, loop=False)
     t = take.phase
-    over = keyed(t, [(0.1, 0.0), (0.3, 0.3), (0.5, 1.0), (0.58, 0.96), (0.66, 1.0)])
-    curl = keyed(t, [(0.3, 0.0), (0.62, 0.6), (0.95, 1.0)])
+    over = keyed(t, [(0.16, 0.0), (0.32, 0.3), (0.5, 1.0), (0.58, 0.96), (0.66, 1.0)])
+    curl = keyed(t, [(0.04, 0.0), (0.28, 0.75), (0.5, 0.6), (0.95, 1.0)])
     twitch = hump(t, 0.68, 0.72, 0.74, 0.8) + 0.6 * hump(t, 0.84, 0.87, 0.88, 0.93)
-    rest = 0.75 * body.radius
+    rest = 0.9 * body.radius
     hop = hump(t, 0.1, 0.28, 0.3, 0.52)
-    take.shift("thorax", y=(rest - body.height) * over + 0.6 * body.reach * hop * 0.5)
+    take.shift("thorax", y=(rest - body.height) * np.maximum(over, 0.8 * hop))
     take.turn("thorax", roll=np.pi * over)
     take.turn("abdomen", pitch=-0.15 * over)
     for i, (name, leg) in enumerate(body.legs.items()):
@@ -240,4 +244,6 @@ def death(body: Arthropod) -> Take:
             take.turns[:, j] = about(axis, angle * bend)
     wobble = ease((t - 0.5) / 0.1) * (1 - ease((t - 0.6) / 0.3))
     take.turn("thorax", roll=0.08 * wobble * wave(t, 6))
+    # the legs lift the body over as it rolls
+    take.lift_above_ground("thorax", 0.04 * body.reach)
     return take

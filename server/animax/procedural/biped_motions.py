@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from animax import rotations
 from animax.procedural.armature import SIDES, Armature
 from animax.procedural.curves import cyclic, ease, hump, keyed, noise, wave
-from animax.procedural.gait import Footfall, Leg, contact_rest, stand, stride_along
+from animax.procedural.gait import Footfall, Leg, contact_rest, least_crouch, stand, stride_along
 from animax.procedural.leap import leap
 from animax.procedural.take import Limb, Take, about, euler
 
@@ -157,11 +157,9 @@ def idle(body: Biped) -> Take:
 
 def _gait(body: Biped, *, drop: float, **style: Any) -> Take:
     """The gait on knees bent just so far that both feet reach their ground."""
-    for more in np.linspace(0.0, 0.1, 11):
-        take = _travel(body, drop=drop + float(more), **style)
-        if take.misses < 2e-4 * body.leg:
-            break
-    return take
+    return least_crouch(
+        lambda more: _travel(body, drop=drop + more, **style), np.linspace(0.0, 0.1, 11), 2e-4 * body.leg
+    )
 
 
 def _travel(
@@ -216,6 +214,8 @@ def _travel(
         leg = body.legs[suffix]
         pitch = footfall.over_stance(t, heel)
         contact = stride_along(take, leg, footfall, narrow=narrow)
+        # on the heel alone, the ball of the foot is not down yet
+        take.contacts[leg.contact] &= pitch > -0.02
         foot_length = float(np.linalg.norm(contact_rest(take, leg)[[0, 2]] - body.armature[leg.foot].head[[0, 2]]))
         # on the heel, the ball of the foot is above the ground
         contact[:, 1] += np.sin(np.maximum(-pitch, 0.0)) * foot_length * 1.2
@@ -296,7 +296,7 @@ def jump(body: Biped) -> Take:
     """A jump on the spot: crouch, leap, land, rise."""
     m = body.manner
     arc = leap(height=0.42 * body.leg * m.bounce**0.5, crouch=0.26 * body.leg, tempo=m.tempo / np.sqrt(body.leg / 0.85))
-    take = body.take(arc.seconds, loop=False)
+    take = body.take(arc.seconds)
     rise, tuck = arc.body(take.time), arc.airborne(take.time)
     squat = np.clip(-rise / (0.26 * body.leg), 0.0, 1.0)
     take.shift("hips", y=np.minimum(rise, 0.0) + np.maximum(rise, 0.0), z=-0.1 * body.leg * squat)
@@ -456,9 +456,14 @@ def punch(body: Biped) -> Take:
     _hang(body, take, other, swing=0.75 - 0.15 * hit, spread=0.2, bend=2.0 + 0.1 * hit, twist=-0.35)
     strike = np.clip(hit, 0.0, 1.0)
     _hang(
-        body, take, m.hand, swing=0.5 + 0.95 * strike + 0.4 * np.minimum(hit, 0), spread=0.2 - 0.15 * strike,
-        bend=2.0 - 1.8 * strike, twist=-0.3,
-    )  # fmt: skip
+        body,
+        take,
+        m.hand,
+        swing=0.5 + 0.95 * strike + 0.4 * np.minimum(hit, 0),
+        spread=0.2 - 0.15 * strike,
+        bend=2.0 - 1.8 * strike,
+        twist=-0.3,
+    )
     places = {}
     for suffix, s in SIDES:
         ahead = -0.12 if suffix == m.hand else 0.16
@@ -527,8 +532,11 @@ def death(body: Biped) -> Take:
     fall = keyed(t, [(0.12, 0.0), (0.35, 0.22), (0.6, 1.0)])
     thud = hump(t, 0.58, 0.63, 0.66, 0.8)
     lying = 0.075 * body.height
-    take.shift("hips", y=-(hips_y - lying) * keyed(t, [(0.1, 0.0), (0.35, 0.3), (0.55, 1.0)]) + 0.02 * body.height * thud,
-               z=-0.5 * body.leg * fall - 0.03 * body.leg * jolt)  # fmt: skip
+    take.shift(
+        "hips",
+        y=-(hips_y - lying) * keyed(t, [(0.1, 0.0), (0.35, 0.3), (0.55, 1.0)]) + 0.02 * body.height * thud,
+        z=-0.5 * body.leg * fall - 0.03 * body.leg * jolt,
+    )
     take.turn("hips", pitch=-1.5 * keyed(t, [(0.2, 0.0), (0.4, 0.35), (0.64, 1.0)]) + 0.15 * jolt)
     _bend_spine(body, take, pitch=0.4 * jolt + 0.6 * hump(t, 0.2, 0.4, 0.45, 0.68))
     take.turn("neck.1", pitch=0.45 * hump(t, 0.15, 0.4, 0.5, 0.7))
@@ -537,9 +545,14 @@ def death(body: Biped) -> Take:
         flail = hump(t, 0.1, 0.35, 0.45, 0.72)
         settle = ease((t - 0.5) / 0.25)
         _hang(
-            body, take, suffix, swing=0.1 + 1.3 * flail - 0.05 * settle, spread=0.15 + 0.5 * flail + 0.85 * settle,
-            bend=0.3 + 0.7 * flail + (0.15 if side > 0 else 0.45) * settle, twist=0.4 * settle,
-        )  # fmt: skip
+            body,
+            take,
+            suffix,
+            swing=0.1 + 1.3 * flail - 0.05 * settle,
+            spread=0.15 + 0.5 * flail + 0.85 * settle,
+            bend=0.3 + 0.7 * flail + (0.15 if side > 0 else 0.45) * settle,
+            twist=0.4 * settle,
+        )
         leg = body.legs[suffix]
         slide = ease((t - 0.5) / 0.3) * (0.28 if side > 0 else 0.42) * body.leg
         contact = np.tile(contact_rest(take, leg), (len(take), 1))
@@ -549,4 +562,5 @@ def death(body: Biped) -> Take:
         contact[:, 1] += 0.055 * body.height * ease((t - 0.5) / 0.25)
         pole = rotations.rotate(euler(0.0, side * splay, 0.0), np.array([side * 0.1, 0.6, 0.8]))
         stand(take, leg, contact, foot=toes_up, toe=toes_up, yaw=side * splay, pole=pole, must=False)
+    take.lift_above_ground("hips", 0.012 * body.height)
     return take

@@ -40,17 +40,77 @@ class _Species:
 
 
 _SPECIES = (
-    _Species("sparrow", (0.1, 0.13), 0.36, 0.16, 0.17, 0.14, 0.0, 1.05, 0.5, 0.25,
-             (("brown", "#7d5c3c", "#cbb895", "#4b3626"), ("grey", "#80858b", "#d6d2c8", "#4a4f57")), "#5a4a38"),
-    _Species("crow", (0.25, 0.3), 0.45, 0.2, 0.15, 0.27, 0.05, 1.25, 0.55, 0.22,
-             (("black", "#26272e", "#2e3038", "#191a20"), ("hooded", "#8b8d90", "#a3a4a5", "#23242b")), "#1c1c1f"),
-    _Species("eagle", (0.42, 0.52), 0.42, 0.2, 0.14, 0.16, 0.14, 1.75, 0.5, 0.22,
-             (("brown", "#57402c", "#7d6144", "#33271d"), ("white-headed", "#4a382a", "#4f3c2d", "#2d231b")), "#d6a52c"),
-    _Species("duck", (0.32, 0.4), 0.3, 0.32, 0.14, 0.24, -0.1, 1.05, 0.25, 0.26,
-             (("brown", "#80664a", "#b9a583", "#51402f"), ("white", "#dcdad4", "#e6e4de", "#b5b3ad")), "#d98e2b"),
-    _Species("stork", (0.45, 0.55), 1.15, 0.72, 0.11, 0.45, 0.0, 1.6, 0.3, 0.2,
-             (("white", "#dddbd5", "#e8e6e0", "#26262a"), ("grey", "#8d949c", "#b8bcc0", "#3c4148")), "#c2452e"),
-)  # fmt: skip
+    _Species(
+        noun="sparrow",
+        body=(0.1, 0.13),
+        leg=0.36,
+        neck=0.16,
+        head=0.17,
+        beak=0.14,
+        hook=0.0,
+        span=1.05,
+        tail=0.5,
+        girth=0.25,
+        colors=(("brown", "#7d5c3c", "#cbb895", "#4b3626"), ("grey", "#80858b", "#d6d2c8", "#4a4f57")),
+        bill="#5a4a38",
+    ),
+    _Species(
+        noun="crow",
+        body=(0.25, 0.3),
+        leg=0.45,
+        neck=0.2,
+        head=0.15,
+        beak=0.27,
+        hook=0.05,
+        span=1.25,
+        tail=0.55,
+        girth=0.22,
+        colors=(("black", "#26272e", "#2e3038", "#191a20"), ("hooded", "#8b8d90", "#a3a4a5", "#23242b")),
+        bill="#1c1c1f",
+    ),
+    _Species(
+        noun="eagle",
+        body=(0.42, 0.52),
+        leg=0.42,
+        neck=0.2,
+        head=0.14,
+        beak=0.16,
+        hook=0.14,
+        span=1.75,
+        tail=0.5,
+        girth=0.22,
+        colors=(("brown", "#57402c", "#7d6144", "#33271d"), ("white-headed", "#4a382a", "#4f3c2d", "#2d231b")),
+        bill="#d6a52c",
+    ),
+    _Species(
+        noun="duck",
+        body=(0.32, 0.4),
+        leg=0.3,
+        neck=0.32,
+        head=0.14,
+        beak=0.24,
+        hook=-0.1,
+        span=1.05,
+        tail=0.25,
+        girth=0.26,
+        colors=(("brown", "#80664a", "#b9a583", "#51402f"), ("white", "#dcdad4", "#e6e4de", "#b5b3ad")),
+        bill="#d98e2b",
+    ),
+    _Species(
+        noun="stork",
+        body=(0.45, 0.55),
+        leg=1.15,
+        neck=0.72,
+        head=0.11,
+        beak=0.45,
+        hook=0.0,
+        span=1.6,
+        tail=0.3,
+        girth=0.2,
+        colors=(("white", "#dddbd5", "#e8e6e0", "#26262a"), ("grey", "#8d949c", "#b8bcc0", "#3c4148")),
+        bill="#c2452e",
+    ),
+)
 
 
 def design_bird(rng: np.random.Generator) -> Design:
@@ -85,7 +145,7 @@ def design_bird(rng: np.random.Generator) -> Design:
         "nod": ("yes", motions.nod),
     }
     named = {key: Motion(action, partial(maker, bird)) for key, (action, maker) in makers.items()}
-    surface = partial(_surface, armature, species, body, leg, [srgb(c) for c in colors], name)
+    surface = partial(_surface, armature, species, body, [srgb(c) for c in colors], name)
     return Design(species.noun, f"{name} {species.noun} with spread wings", armature, surface, named)
 
 
@@ -121,27 +181,36 @@ def _armature(species: _Species, b: float, leg: float, span: float, necks: int, 
         sketch.chain(keys, chest, mirrored([shoulder, elbow, wrist, tip], side))
     x_leg = 0.13 * b
     for suffix, side in SIDES:
-        points = np.array([
-            [x_leg, hip_y, 0.0], [x_leg, 0.66 * hip_y, 0.16 * b + 0.06 * leg], [x_leg, 0.38 * hip_y, -0.12 * b - 0.03 * leg],
-            [x_leg, 0.035 * b, 0.03 * b], [x_leg, 0.018 * b, 0.21 * b],
-        ])  # fmt: skip
+        points = np.array(
+            [
+                [x_leg, hip_y, 0.0],
+                [x_leg, 0.66 * hip_y, 0.16 * b + 0.06 * leg],
+                [x_leg, 0.38 * hip_y, -0.12 * b - 0.03 * leg],
+                [x_leg, 0.035 * b, 0.03 * b],
+                [x_leg, 0.018 * b, 0.21 * b],
+            ]
+        )
         sketch.chain([f"{key}{suffix}" for key in ("femur", "tibia", "tarsus", "toes")], root, mirrored(points, side))
     return sketch.armature()
 
 
-def _surface(
-    armature: Armature, species: _Species, b: float, leg: float, colors: list[Array], name: str
-) -> list[Patch]:
+def _surface(armature: Armature, species: _Species, b: float, colors: list[Array], name: str) -> list[Patch]:
     back, belly, flight = colors
     bill = srgb(species.bill)
     g = species.girth * b
     body, chest, head = armature["body"], armature["chest"], armature["head"]
     low = np.array([0.0, -0.35 * g, 0.0])
     flesh: list[Flesh] = [
-        cone("body", body.head + low + vec(0, 0, -0.12 * b), body.head + low * 1.2 + vec(0, 0.02 * b, 0.06 * b), (0.5 * g, 0.86 * g), back),
+        cone(
+            "body",
+            body.head + low + vec(0, 0, -0.12 * b),
+            body.head + low * 1.2 + vec(0, 0.02 * b, 0.06 * b),
+            (0.5 * g, 0.86 * g),
+            back,
+        ),
         cone("body", body.head + low * 1.2, body.tail + low * 1.4, (0.82 * g, g), back),
         cone("chest", chest.head + low * 1.4, chest.tail + low * 1.1, (g, 0.6 * g), back),
-    ]  # fmt: skip
+    ]
     r = species.head * b
     necks = [bone for bone in armature.bones if bone.key.startswith("neck")]
     thick = np.linspace(0.62 * g, 0.52 * r, len(necks) + 1)
@@ -155,7 +224,7 @@ def _surface(
     def shade(positions: Array, normals: Array, own: Array) -> Array:
         under = np.clip((-normals[:, 1] + 0.25 * normals[:, 2] - 0.05) / 0.6, 0.0, 1.0)[:, None]
         trunk = np.clip((head.head[1] - 0.2 * r - positions[:, 1:2]) / (0.1 * b), 0.0, 1.0)
-        return own * (1 - under * trunk) + belly * under * trunk
+        return np.asarray(own * (1 - under * trunk) + belly * under * trunk, np.float64)
 
     patches = [melt(armature, flesh, cell=0.043 * b, soft=0.02 * b, shade=shade)]
     beak = species.beak * b
@@ -195,9 +264,16 @@ def _wing(armature: Armature, suffix: str, side: float, back: Array, flight: Arr
     keys = [f"{key}{suffix}" for key in ("wing_upper", "wing_fore", "wing_hand")]
     span = sum(armature.length(key) for key in keys)
     arm = limb_tube(
-        armature, keys, [(0.0, 0.075 * span), (0.5, 0.055 * span), (1.0, 0.02 * span)], back, rings=4, sides=8, blend=0.7, flat=0.42,
+        armature,
+        keys,
+        [(0.0, 0.075 * span), (0.5, 0.055 * span), (1.0, 0.02 * span)],
+        back,
+        rings=4,
+        sides=8,
+        blend=0.7,
+        flat=0.42,
         up=(0, 1, 0),
-    )  # fmt: skip
+    )
     patches = [arm]
     chord = 0.36 * span
     rows = (

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from animax import rotations
 from animax.procedural.armature import SIDES, Armature, mirrored
 from animax.procedural.curves import cyclic, ease, hump, keyed, noise, wave
-from animax.procedural.gait import Footfall, Leg, contact_rest, slant, stand, stride_along
+from animax.procedural.gait import Footfall, Leg, contact_rest, least_crouch, slant, stand, stride_along
 from animax.procedural.leap import leap
 from animax.procedural.take import Take, about, basis
 
@@ -66,8 +66,8 @@ def wings(
 ) -> None:
     """Pose both wings.
 
-    ``fold`` goes from 0 (spread) to 1 (shut), ``lift`` raises them and ``sweep`` draws them forward at the shoulder, and
-    ``lag`` bends wrist and elbow upwards, as air does on the down-stroke; (F,) radians.
+    ``fold`` goes from 0 (spread) to 1 (shut), ``lift`` raises them and ``sweep`` draws them forward at the shoulder,
+    and ``lag`` bends wrist and elbow upwards, as air does on the down-stroke; (F,) radians.
     """
     frames = len(take)
     fold = np.broadcast_to(np.asarray(fold, np.float64), (frames,))
@@ -100,7 +100,7 @@ def plant(bird: Bird, take: Take) -> None:
         stand(take, leg, place, foot=0.6 * slant(take, leg, place))
 
 
-def _tuck(bird: Bird, take: Take, amount: ArrayLike) -> None:
+def _tuck(take: Take, amount: ArrayLike) -> None:
     """Draw the legs up under the tail for flight."""
     for suffix, _ in SIDES:
         take.turn(f"femur{suffix}", pitch=np.multiply(amount, 0.25))
@@ -140,27 +140,30 @@ def idle(bird: Bird) -> Take:
 
 def walk(bird: Bird) -> Take:
     """Walking; the head stays behind and catches up with each step."""
+    return least_crouch(lambda drop: _step(bird, drop), np.linspace(0.02, 0.25, 8), 2e-4 * bird.hip)
+
+
+def _step(bird: Bird, drop: float) -> Take:
     m = bird.manner
-    for drop in np.linspace(0.02, 0.25, 8):
-        take = Take(bird.armature, bird.beat)
-        t = take.phase
-        over = wave(t, 1, 0.62 / 2 - 0.25)
-        take.shift("body", x=0.03 * bird.body * over, y=-bird.hip * (drop + 0.015 * wave(t, 2, -0.15)))
-        take.turn("body", yaw=-0.07 * wave(t, 1, -0.25), roll=0.07 * over, pitch=0.03 * wave(t, 2, 0.1))
-        take.turn("chest", yaw=0.05 * wave(t, 1, -0.25))
-        _bob(bird, take, 2, 0.22 * m.bob)
-        for i, key in enumerate(bird.keys("tail")):
-            take.turn(key, yaw=0.08 * wave(t, 1, 0.1 + 0.1 * i), pitch=0.05 * wave(t, 2, 0.2))
-        wings(bird, take, 1.0, lift=0.02 * wave(t, 2))
-        for suffix, side in SIDES:
-            leg = bird.legs[suffix]
-            footfall = Footfall(0.0 if side > 0 else 0.5, 0.62, 1.15 * bird.hip * m.stride, 0.2 * bird.hip)
-            contact = stride_along(take, leg, footfall, narrow=0.7)
-            curl = footfall.over_stance(t, [(0.0, 0.0), (0.7, 0.0), (1.0, 0.4), (1.4, 1.0), (1.8, 0.2)])
-            toe = footfall.over_stance(t, [(0.0, 0.0), (0.95, 0.0), (1.35, 1.3), (1.8, 0.1)])
-            stand(take, leg, contact, foot=0.6 * slant(take, leg, contact) + 0.6 * curl, toe=toe)
-        if take.misses < 2e-4 * bird.hip:
-            break
+    take = Take(bird.armature, bird.beat)
+    t = take.phase
+    over = wave(t, 1, 0.62 / 2 - 0.25)
+    take.shift("body", x=0.03 * bird.body * over, y=-bird.hip * (drop + 0.015 * wave(t, 2, -0.15)))
+    take.turn("body", yaw=-0.07 * wave(t, 1, -0.25), roll=0.07 * over, pitch=0.03 * wave(t, 2, 0.1))
+    take.turn("chest", yaw=0.05 * wave(t, 1, -0.25))
+    _bob(bird, take, 2, 0.22 * m.bob)
+    for i, key in enumerate(bird.keys("tail")):
+        take.turn(key, yaw=0.08 * wave(t, 1, 0.1 + 0.1 * i), pitch=0.05 * wave(t, 2, 0.2))
+    wings(bird, take, 1.0, lift=0.02 * wave(t, 2))
+    for suffix, side in SIDES:
+        leg = bird.legs[suffix]
+        footfall = Footfall(
+            0.0 if side > 0 else 0.5, 0.62, 1.15 * bird.hip * m.stride, 0.2 * bird.hip + 0.07 * bird.body
+        )
+        contact = stride_along(take, leg, footfall, narrow=0.7)
+        curl = footfall.over_stance(t, [(0.0, 0.0), (0.7, 0.0), (1.0, 0.4), (1.4, 1.0), (1.8, 0.2)])
+        toe = footfall.over_stance(t, [(0.0, 0.0), (0.95, 0.0), (1.35, 0.9), (1.75, 0.1)])
+        stand(take, leg, contact, foot=0.6 * slant(take, leg, contact) + 0.35 * curl, toe=toe)
     return take
 
 
@@ -217,7 +220,7 @@ def fly(bird: Bird) -> Take:
     for key in bird.keys("tail"):
         take.turn(key, pitch=-0.15 + 0.08 * wave(t, 2, 0.35))
     wings(bird, take, fold, lift, sweep, lag)
-    _tuck(bird, take, 1.0)
+    _tuck(take, 1.0)
     return take
 
 
@@ -244,7 +247,7 @@ def glide(bird: Bird) -> Take:
     for key in bird.keys("tail"):
         take.turn(key, pitch=-0.18, roll=0.25 * wave(t, 1, 0.07), yaw=0.06 * bank)
     wings(bird, take, 0.03 + 0.03 * wave(t, 2, 0.2), 0.17 + 0.04 * wave(t, 2), 0.04 * bank, 0.1 + 0.04 * wave(t, 3))
-    _tuck(bird, take, 1.0)
+    _tuck(take, 1.0)
     return take
 
 
@@ -261,7 +264,7 @@ def flap(bird: Bird) -> Take:
     take.steady("head", 0.85)
     for key in bird.keys("tail"):
         take.turn(key, pitch=-0.2 * on)
-    wings(bird, take, 1 - on * (1 - fold), on * lift, on * sweep, on * lag)
+    wings(bird, take, 1 - on * (1 - fold), on * (lift + 0.2), on * sweep, on * lag)
     plant(bird, take)
     return take
 
@@ -282,16 +285,21 @@ def takeoff(bird: Bird) -> Take:
     take.steady("head", 0.85)
     for key in bird.keys("tail"):
         take.turn(key, pitch=-0.25 * air)
-    wings(bird, take, 1 - spread * (1 - fold), spread * lift, spread * sweep, spread * lag)
+    wings(bird, take, 1 - spread * (1 - fold), spread * (lift + 0.45 * (1 - air)), spread * sweep, spread * lag)
     grounded = climb * 1.4 * (bird.body + bird.hip) < 1e-6
     legs = Take(bird.armature, take.seconds, loop=False)
     legs.turns, legs.shifts = take.turns.copy(), take.shifts.copy()
     for leg in bird.legs.values():
         place = np.tile(contact_rest(take, leg), (len(take), 1))
         take.contacts[leg.contact] = grounded
-        stand(legs, leg, place + np.outer(np.maximum(climb * 1.4 * (bird.body + bird.hip) - 0.12 * bird.hip, 0.0), [0, 1, 0]), must=False,
-              foot=0.5 * hump(t, off - 0.06, off + 0.04, off + 0.1, 0.7))  # fmt: skip
-    _tuck(bird, take, 1.0)
+        stand(
+            legs,
+            leg,
+            place + np.outer(np.maximum(climb * 1.4 * (bird.body + bird.hip) - 0.12 * bird.hip, 0.0), [0, 1, 0]),
+            must=False,
+            foot=0.5 * hump(t, off - 0.06, off + 0.04, off + 0.1, 0.7),
+        )
+    _tuck(take, 1.0)
     # from the push of the feet into the tuck of flight
     blend = ease((t - off - 0.04) / 0.25)
     for suffix, _ in SIDES:

@@ -65,8 +65,16 @@ def design_chest(rng: np.random.Generator) -> Design:
         (0, height - 0.09 * width, depth / 2 + 0.02 * width),
     )
     armature = sketch.armature()
-    chest = Chest(armature, width, depth, height, lid, float(np.radians(rng.uniform(85, 115))), float(rng.uniform(0.85, 1.2)),
-                  int(rng.integers(2**31)))  # fmt: skip
+    chest = Chest(
+        armature,
+        width,
+        depth,
+        height,
+        lid,
+        float(np.radians(rng.uniform(85, 115))),
+        float(rng.uniform(0.85, 1.2)),
+        int(rng.integers(2**31)),
+    )
     makers = {
         "open": ("open", _open),
         "close": ("close", _close),
@@ -89,8 +97,10 @@ def _surface(chest: Chest, wood: Array, metal: Array, round_lid: bool, bands: in
         tone = wood * (0.9 + 0.12 * (i % 2))
         out.append(box(a, "base", (-w / 2, low, d / 2 - wall), (w / 2, high, d / 2), tone, bevel=bevel * 0.6))
         out.append(box(a, "base", (-w / 2, low, -d / 2), (w / 2, high, -d / 2 + wall), tone, bevel=bevel * 0.6))
-        for x in (-w / 2, w / 2 - wall):
-            out.append(box(a, "base", (x, low, -d / 2 + wall), (x + wall, high, d / 2 - wall), tone, bevel=bevel * 0.6))
+        out += [
+            box(a, "base", (x, low, -d / 2 + wall), (x + wall, high, d / 2 - wall), tone, bevel=bevel * 0.6)
+            for x in (-w / 2, w / 2 - wall)
+        ]
     out.append(
         box(
             a,
@@ -102,8 +112,14 @@ def _surface(chest: Chest, wood: Array, metal: Array, round_lid: bool, bands: in
         )
     )
     # what it holds
-    mound = lathe(a, "base", [(0.36 * d, 0.3 * h), (0.3 * d, 0.62 * h), (0.16 * d, 0.76 * h), (0.0, 0.8 * h)], srgb("#d0a52a"),
-                  sides=14, finish=METAL)  # fmt: skip
+    mound = lathe(
+        a,
+        "base",
+        [(0.36 * d, 0.3 * h), (0.3 * d, 0.62 * h), (0.16 * d, 0.76 * h), (0.0, 0.8 * h)],
+        srgb("#d0a52a"),
+        sides=14,
+        finish=METAL,
+    )
     stretched = mound.positions * np.array([0.9 * w / d, 1.0, 0.95])
     normals = mound.normals / np.array([0.9 * w / d, 1.0, 0.95])
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -191,25 +207,25 @@ def _lid(chest: Chest, wood: Array, metal: Array, round_lid: bool, bands: Array)
             )
         # the two ends
         for x in (-w / 2 + 0.004 * w, w / 2 - 0.034 * w):
-            fan = np.concatenate([profile(np.linspace(0, np.pi, 12), -0.004 * w)])
+            fan = profile(np.linspace(0, np.pi, 12), -0.004 * w)
             out.append(
                 convex(a, "lid", np.array([[x + dx, y, z] for dx in (0.0, 0.03 * w) for y, z in fan]), wood * 0.85)
             )
     else:
         thick = 0.45 * rise
         out.append(box(a, "lid", (-w / 2, h, -d / 2), (w / 2, h + thick, d / 2), wood, bevel=0.012 * w))
-        for x in bands:
-            out.append(
-                box(
-                    a,
-                    "lid",
-                    (x - 0.023 * w, h + 0.01 * w, -d / 2 - 0.012 * w),
-                    (x + 0.023 * w, h + thick + 0.012 * w, d / 2 + 0.012 * w),
-                    metal,
-                    bevel=0.005 * w,
-                    finish=METAL,
-                )
+        out += [
+            box(
+                a,
+                "lid",
+                (x - 0.023 * w, h + 0.01 * w, -d / 2 - 0.012 * w),
+                (x + 0.023 * w, h + thick + 0.012 * w, d / 2 + 0.012 * w),
+                metal,
+                bevel=0.005 * w,
+                finish=METAL,
             )
+            for x in bands
+        ]
     return out
 
 

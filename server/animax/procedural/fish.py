@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Species:
-    """Proportions as shares of the length in metres; ``tall`` and ``wide`` are radii, ``lag`` the waves along the body."""
+    """Proportions as shares of the length, which is in metres; ``tall`` and ``wide`` are radii."""
 
     noun: str
     length: tuple[float, float]
@@ -34,15 +34,47 @@ class _Species:
 
 
 _SPECIES = (
-    _Species("goldfish", (0.12, 0.25), 0.2, 0.12, 0.34, 0.5, 1.0,
-             (("orange", "#d9742a", "#f0c07a", "#e9a05a"), ("white", "#dcd6cc", "#f0ece6", "#d98c5a"))),
-    _Species("trout", (0.35, 0.6), 0.115, 0.075, 0.2, 0.3, 1.0,
-             (("brown", "#7a6a42", "#d8cfa8", "#8d7a4c"), ("silver", "#76848c", "#d2d8da", "#67747c"))),
-    _Species("tropical fish", (0.15, 0.3), 0.26, 0.075, 0.27, 0.3, 0.8,
-             (("blue", "#2a5ca8", "#e8c83a", "#e8c83a"), ("yellow", "#e0b92c", "#f2e2a0", "#3a3f52"))),
-    _Species("shark", (1.6, 3.0), 0.1, 0.085, 0.17, 0.55, 0.85,
-             (("grey", "#5f6b74", "#d2d6d6", "#56626b"), ("blue", "#4a6680", "#d6dcdf", "#435c74"))),
-)  # fmt: skip
+    _Species(
+        noun="goldfish",
+        length=(0.12, 0.25),
+        tall=0.2,
+        wide=0.12,
+        fin=0.34,
+        fork=0.5,
+        swing=1.0,
+        colors=(("orange", "#d9742a", "#f0c07a", "#e9a05a"), ("white", "#dcd6cc", "#f0ece6", "#d98c5a")),
+    ),
+    _Species(
+        noun="trout",
+        length=(0.35, 0.6),
+        tall=0.115,
+        wide=0.075,
+        fin=0.2,
+        fork=0.3,
+        swing=1.0,
+        colors=(("brown", "#7a6a42", "#d8cfa8", "#8d7a4c"), ("silver", "#76848c", "#d2d8da", "#67747c")),
+    ),
+    _Species(
+        noun="tropical fish",
+        length=(0.15, 0.3),
+        tall=0.26,
+        wide=0.075,
+        fin=0.27,
+        fork=0.3,
+        swing=0.8,
+        colors=(("blue", "#2a5ca8", "#e8c83a", "#e8c83a"), ("yellow", "#e0b92c", "#f2e2a0", "#3a3f52")),
+    ),
+    _Species(
+        noun="shark",
+        length=(1.6, 3.0),
+        tall=0.1,
+        wide=0.085,
+        fin=0.17,
+        fork=0.55,
+        swing=0.85,
+        colors=(("grey", "#5f6b74", "#d2d6d6", "#56626b"), ("blue", "#4a6680", "#d6dcdf", "#435c74")),
+    ),
+)
 
 
 def design_fish(rng: np.random.Generator) -> Design:
@@ -78,7 +110,8 @@ def design_fish(rng: np.random.Generator) -> Design:
 def _armature(length: float, tall: float, wide: float, links: int, fin: float) -> Armature:
     """The root sits behind the gills; the head points forward from it and the body back."""
     sketch = ArmatureSketch()
-    y = tall * 1.25
+    # the fins hang free above the ground
+    y = 0.85 * tall + 0.55 * fin * length + 0.08 * length
     gills = np.array([0.0, y, 0.22 * length])
     peduncle = np.array([0.0, y, -0.36 * length])
     body = [f"body.{i + 1}" for i in range(links)]

@@ -68,7 +68,7 @@ def undulate(fish: Fish, take: Take, cycles: int, swing: ArrayLike, bend: ArrayL
     take.shift(fish.root, x=np.multiply(swing, 0.03 * fish.length * wave(t, cycles, m.waves * 0.5)))
 
 
-def fins(fish: Fish, take: Take, cycles: int, amount: ArrayLike, fold: ArrayLike = 0.0) -> None:
+def fins(take: Take, cycles: int, amount: ArrayLike, fold: ArrayLike = 0.0) -> None:
     """Row with the pectoral fins; ``fold`` lays them to the body, radians."""
     for suffix, side in SIDES:
         lag = 0.0 if side > 0 else 0.12
@@ -90,7 +90,7 @@ def idle(fish: Fish) -> Take:
     rng = np.random.default_rng(m.seed)
     t = take.phase
     undulate(fish, take, 2, 0.2 * m.swing)
-    fins(fish, take, 4, 0.4)
+    fins(take, 4, 0.4)
     take.shift(fish.root, y=0.05 * fish.length * wave(t, 1), z=0.03 * fish.length * wave(t, 1, 0.3))
     take.turn(fish.root, pitch=0.05 * wave(t, 1, 0.15), roll=0.05 * noise(t, rng, 2), yaw=0.06 * noise(t, rng, 2))
     _breathe(take, 3)
@@ -102,7 +102,7 @@ def swim(fish: Fish) -> Take:
     m = fish.manner
     take = Take(fish.armature, fish.beat)
     undulate(fish, take, 1, 0.62 * m.swing)
-    fins(fish, take, 1, 0.12, 0.25)
+    fins(take, 1, 0.12, 0.25)
     take.turn(fish.root, roll=0.06 * wave(take.phase, 1, 0.2))
     take.shift(fish.root, y=0.012 * fish.length * wave(take.phase, 2))
     _breathe(take, 1, 0.1)
@@ -114,7 +114,7 @@ def swim_fast(fish: Fish) -> Take:
     m = fish.manner
     take = Take(fish.armature, 0.52 * fish.beat)
     undulate(fish, take, 1, 0.92 * m.swing)
-    fins(fish, take, 1, 0.05, 0.6)
+    fins(take, 1, 0.05, 0.6)
     take.turn(fish.root, roll=0.1 * wave(take.phase, 1, 0.2))
     return take
 
@@ -127,7 +127,7 @@ def turn(fish: Fish) -> Take:
     side = 1.0 if m.seed % 2 else -1.0
     way = wave(t, 1)
     undulate(fish, take, 3, 0.4 * m.swing, side * 0.85 * wave(t, 1, -0.12))
-    fins(fish, take, 3, 0.15, 0.15)
+    fins(take, 3, 0.15, 0.15)
     take.turn(fish.root, yaw=side * 0.65 * way, roll=side * -0.32 * wave(t, 1, -0.15))
     for suffix, s in SIDES:
         take.turn(f"pectoral_a{suffix}", roll=0.35 * s * side * wave(t, 1, -0.1))
@@ -142,7 +142,7 @@ def bite(fish: Fish) -> Take:
     dart = cyclic(t, [(0.0, 0.0), (0.28, -0.3), (0.45, 1.0), (0.52, 1.0), (0.92, 0.0)])
     burst = hump(t, 0.2, 0.34, 0.42, 0.6)
     undulate(fish, take, 3, m.swing * (0.22 + 0.7 * burst))
-    fins(fish, take, 3, 0.15, 0.5 * burst)
+    fins(take, 3, 0.15, 0.5 * burst)
     take.shift(fish.root, z=0.28 * fish.length * dart)
     gape = hump(t, 0.26, 0.4, 0.44, 0.53)
     take.turn("jaw", pitch=0.6 * gape)
@@ -158,13 +158,11 @@ def flop(fish: Fish) -> Take:
     side = 1.0 if m.seed % 2 else -1.0
     snap = wave(t, 2)
     undulate(fish, take, 2, 0.35 * m.swing, 0.95 * snap)
-    low = fish.armature["head"].head[1] - 0.55 * fish.tall
-    take.shift(
-        fish.root,
-        y=-low + 0.5 * fish.tall * (np.abs(snap) - 0.3) + 0.25 * fish.length * np.maximum(wave(t, 2, 0.12), 0.0) ** 2,
-    )
     take.turn(fish.root, yaw=0.15 * wave(t, 1))
     take.turn(fish.root, roll=side * 1.45)
-    fins(fish, take, 4, 0.35)
+    # on its side, the tail fin is upright
+    lying = 0.35 * fish.tall - take.lowest(["head", *fish.chain, "tail_fin.1", "tail_fin.2"])
+    take.shift(fish.root, y=lying + 0.22 * fish.length * np.maximum(wave(t, 2, 0.12), 0.0) ** 2)
+    fins(take, 4, 0.2, 0.75)
     _breathe(take, 2, 0.45)
     return take

@@ -6,6 +6,7 @@ ground's speed, so it neither skids nor stamps.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,10 @@ class Leg:
 
     Attributes:
         limb: the two bones above the ankle (hock).
-        foot: key of the bone from the ankle to the contact point: a sole, a metatarsus, the last link of an insect's leg.
-        toe: key of the bone whose head is the contact point and that lies on the ground; None where the tail of ``foot``
-            is the contact point.
+        foot: key of the bone from the ankle to the contact point: a sole, a metatarsus, the last link of an insect's
+            leg.
+        toe: key of the bone whose head is the contact point and that lies on the ground; None where the tail of
+            ``foot`` is the contact point.
         hinge: (3,) unit axis about which foot and toe bend; positive turns point the toes down.
     """
 
@@ -65,8 +67,8 @@ def stand(
 ) -> None:
     """Bend a leg so that its contact point comes to ``contact`` (F, 3).
 
-    ``foot`` and ``toe`` are turns about the leg's hinge from rest, and ``yaw`` about the vertical: (F,), radians, all in
-    world space. ``pole`` (F, 3) is where the knee points, by default where it points at rest, turned by ``yaw``.
+    ``foot`` and ``toe`` are turns about the leg's hinge from rest, and ``yaw`` about the vertical: (F,), radians, all
+    in world space. ``pole`` (F, 3) is where the knee points, by default where it points at rest, turned by ``yaw``.
     """
     frames = len(take)
     heading = about("y", np.broadcast_to(np.asarray(yaw, np.float64), (frames,)))
@@ -82,7 +84,7 @@ def stand(
 
 
 def slant(take: Take, leg: Leg, contact: Array) -> Array:
-    """(F,) how far a leg slants back from hip to contact, compared with rest; radians, positive with the foot behind."""
+    """(F,) how far a leg slants back from hip to contact, compared with rest; radians, positive with foot behind."""
     start, foot = take.position(leg.limb.upper), contact_rest(take, leg)
     rest = take.armature[leg.limb.upper].head
     angle = np.arctan2(start[:, 2] - contact[:, 2], np.maximum(start[:, 1] - contact[:, 1], 0.2 * rest[1]))
@@ -142,3 +144,20 @@ def stride_along(take: Take, leg: Leg, footfall: Footfall, *, narrow: float = 1.
     take.ground_speed = footfall.stride / take.seconds
     path: Array = place + footfall.path(take.phase)
     return path
+
+
+def least_crouch(perform: Callable[[float], Take], crouches: Iterable[float], tolerance: float) -> Take:
+    """The first take whose planted limbs all reach within ``tolerance`` metres, else the one that misses least.
+
+    A stride is set by speed, not by the legs: a body that walks fast bends its knees as far as it must.
+    """
+    best: Take | None = None
+    for crouch in crouches:
+        take = perform(float(crouch))
+        if best is None or take.misses < best.misses:
+            best = take
+        if best.misses <= tolerance:
+            break
+    if best is None:
+        raise ValueError("crouches is empty; accepted: at least one")
+    return best

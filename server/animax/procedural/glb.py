@@ -178,7 +178,7 @@ def _worlds(armature: Armature, layout: Layout) -> Array:
 
 
 def _above(armature: Armature, layout: Layout) -> tuple[Array, Array]:
-    """Inverse rotation (J, 4) of what is above each bone at rest, and the offset (J, 3) of its head from there, metres."""
+    """Inverse rotation (J, 4) of what is above each bone at rest, and the offset (J, 3) of its head, metres."""
     parents = armature.parents
     has = parents >= 0
     turns = np.where(has[:, None], layout.orientations[parents], layout.armature_turn)

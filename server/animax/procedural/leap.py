@@ -77,7 +77,7 @@ class Leap:
     def throw(self, time: Array) -> Array:
         """(F,) how far the arms are thrown up."""
         flight = self.down - self.off
-        return hump(time, self.crouched, self.off + 0.15 * flight, self.off + 0.45 * flight, self.squashed)
+        return hump(time, 0.55 * self.crouched, self.off + 0.15 * flight, self.off + 0.45 * flight, self.squashed)
 
 
 def leap(height: float, crouch: float, tempo: float = 1.0) -> Leap:

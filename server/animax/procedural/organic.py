@@ -1,8 +1,8 @@
 """Bodies as one smooth skin: round cones and ellipsoids along the bones, melted together and meshed.
 
-The surface is the zero set of a smooth union of signed distances, meshed with surface nets (Gibson 1998) and pulled onto
-the exact surface along the field's gradient. The same distances give the skin weights, so a joint blends over the width
-over which its two bones' flesh does.
+The surface is the zero set of a smooth union of signed distances, meshed with surface nets (Gibson 1998) and pulled
+onto the exact surface along the field's gradient. The same distances give the skin weights, so a joint blends over the
+width over which its two bones' flesh does.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _grid_field(flesh: Sequence[Flesh], axes: list[Array], soft: float) -> Array
         gap = part.distance(grid.reshape(-1, 3)).reshape(grid.shape[:3])
         here = _present(part, grid[..., 0])
         total[spans[0], spans[1], spans[2]] += here * np.exp(-np.clip(gap / soft, -60.0, 60.0))
-    return -soft * np.log(total)
+    return np.asarray(-soft * np.log(total), np.float64)
 
 
 def _surface_nets(flesh: Sequence[Flesh], cell: float, soft: float) -> tuple[Array, IntArray]:
@@ -141,8 +141,9 @@ def _surface_nets(flesh: Sequence[Flesh], cell: float, soft: float) -> tuple[Arr
     high = np.max([b[1] for b in boxes], axis=0) + 3 * cell
     # nodes at odd multiples of half a cell from the middle plane, so that both sides are meshed alike
     reach = int(np.ceil(max(-low[0], high[0]) / cell)) + 1
-    axes: list[Array] = [(np.arange(-reach, reach) + 0.5) * cell]
-    axes += [a + cell * np.arange(int(np.ceil((b - a) / cell)) + 1.0) for a, b in zip(low[1:], high[1:], strict=True)]
+    axes: list[Array] = [np.asarray((np.arange(-reach, reach) + 0.5) * cell, np.float64)]
+    counts = np.ceil((high - low) / cell).astype(int) + 1
+    axes += [low[i] + cell * np.arange(counts[i], dtype=np.float64) for i in (1, 2)]
     values = _grid_field(flesh, axes, soft)
     shape = tuple(n - 1 for n in values.shape)
     corners = {o: values[o[0] :, o[1] :, o[2] :][: shape[0], : shape[1], : shape[2]] for o in product((0, 1), repeat=3)}

@@ -50,8 +50,8 @@ class Patch:
 def srgb(text: str) -> Array:
     """Linear RGB (3,) of ``#rrggbb``."""
     value = np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
-    linear: Array = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return linear
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.asarray(linear, np.float64)
 
 
 def smooth_normals(positions: Array, triangles: IntArray) -> Array:
@@ -61,11 +61,15 @@ def smooth_normals(positions: Array, triangles: IntArray) -> Array:
     total = np.zeros_like(positions)
     for i in range(3):
         np.add.at(total, triangles[:, i], faces)
-    return total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20)
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-20), np.float64)
 
 
-def creased(positions: Array, triangles: IntArray, degrees: float = 40.0) -> tuple[Array, Array, IntArray]:
-    """Positions, normals and triangles with vertices doubled along edges sharper than ``degrees``."""
+def creased(positions: Array, triangles: IntArray, degrees: float = 40.0) -> tuple[IntArray, Array, IntArray]:
+    """Double the vertices along edges sharper than ``degrees``.
+
+    Returns:
+        For each new vertex (M,) the old one, its normal (M, 3), and the triangles (T, 3) over new vertices.
+    """
     a, b, c = (positions[triangles[:, i]] for i in range(3))
     faces = np.cross(b - a, c - a)
     unit = faces / np.maximum(np.linalg.norm(faces, axis=-1, keepdims=True), 1e-20)
@@ -79,7 +83,7 @@ def creased(positions: Array, triangles: IntArray, degrees: float = 40.0) -> tup
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-20)
     keys = np.concatenate([corners[:, None], np.round(normals * 1e4)], axis=-1)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    return positions[corners[first]], normals[first], inverse.reshape(-1, 3)
+    return corners[first], normals[first], inverse.reshape(-1, 3)
 
 
 def rigid_weights(count: int, joints: int, joint: int) -> Array:
@@ -114,13 +118,3 @@ def chain_weights(at: ArrayLike, joints: int, chain: Sequence[int], lengths: Seq
         passed = passed * beyond
     shares: Array = weights / weights.sum(axis=-1, keepdims=True)
     return shares
-
-
-def mirror(patch: Patch, swap: IntArray) -> Patch:
-    """The patch mirrored in x, its weights given to the joints ``swap`` (J,) of the other side."""
-    flip = np.array([-1.0, 1.0, 1.0])
-    weights = np.zeros_like(patch.weights)
-    weights[:, swap] = patch.weights
-    return Patch(
-        patch.positions * flip, patch.normals * flip, patch.triangles[:, ::-1], patch.colors, weights, patch.finish
-    )

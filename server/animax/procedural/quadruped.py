@@ -44,34 +44,116 @@ class _Species:
 
 _SPECIES = (
     _Species(
-        "dog", (0.4, 0.65), (0.95, 1.1), (0.17, 0.21), 1.0, (0.3, 0.38), (40, 60), 0.135, 0.25, (0.14, 0.05), (0.5, 0.7),
-        0.045, (("brown", "#8a5a33"), ("black", "#2b2725"), ("golden", "#c8964e"), ("grey", "#7f7a73")),
+        noun="dog",
+        shoulder=(0.4, 0.65),
+        body=(0.95, 1.1),
+        girth=(0.17, 0.21),
+        limb=1.0,
+        neck=(0.3, 0.38),
+        neck_angle=(40, 60),
+        head=0.135,
+        snout=0.25,
+        ear=(0.14, 0.05),
+        tail=(0.5, 0.7),
+        bushy=0.045,
+        coats=(("brown", "#8a5a33"), ("black", "#2b2725"), ("golden", "#c8964e"), ("grey", "#7f7a73")),
     ),
     _Species(
-        "fox", (0.33, 0.42), (1.05, 1.2), (0.16, 0.18), 0.9, (0.3, 0.36), (30, 45), 0.15, 0.27, (0.2, 0.07), (0.8, 1.0),
-        0.11, (("red", "#c05a22"), ("silver", "#6d7078"), ("white", "#dcdad2")),
+        noun="fox",
+        shoulder=(0.33, 0.42),
+        body=(1.05, 1.2),
+        girth=(0.16, 0.18),
+        limb=0.9,
+        neck=(0.3, 0.36),
+        neck_angle=(30, 45),
+        head=0.15,
+        snout=0.27,
+        ear=(0.2, 0.07),
+        tail=(0.8, 1.0),
+        bushy=0.11,
+        coats=(("red", "#c05a22"), ("silver", "#6d7078"), ("white", "#dcdad2")),
     ),
     _Species(
-        "cat", (0.26, 0.32), (1.15, 1.3), (0.17, 0.2), 0.95, (0.24, 0.3), (25, 45), 0.17, 0.11, (0.15, 0.07), (1.0, 1.2),
-        0.045, (("ginger", "#c9803a"), ("black", "#2a2828"), ("grey", "#85858c"), ("cream", "#d9c6a0")),
+        noun="cat",
+        shoulder=(0.26, 0.32),
+        body=(1.15, 1.3),
+        girth=(0.17, 0.2),
+        limb=0.95,
+        neck=(0.24, 0.3),
+        neck_angle=(25, 45),
+        head=0.17,
+        snout=0.11,
+        ear=(0.15, 0.07),
+        tail=(1.0, 1.2),
+        bushy=0.045,
+        coats=(("ginger", "#c9803a"), ("black", "#2a2828"), ("grey", "#85858c"), ("cream", "#d9c6a0")),
     ),
     _Species(
-        "horse", (1.35, 1.65), (0.95, 1.05), (0.19, 0.215), 0.85, (0.55, 0.62), (45, 60), 0.12, 0.33, (0.11, 0.035),
-        (0.55, 0.7), 0.06, (("bay", "#7a4526"), ("black", "#2c2624"), ("grey", "#9a9a98"), ("chestnut", "#97502a")), True,
+        noun="horse",
+        shoulder=(1.35, 1.65),
+        body=(0.95, 1.05),
+        girth=(0.19, 0.215),
+        limb=0.85,
+        neck=(0.55, 0.62),
+        neck_angle=(45, 60),
+        head=0.12,
+        snout=0.33,
+        ear=(0.11, 0.035),
+        tail=(0.55, 0.7),
+        bushy=0.06,
+        coats=(("bay", "#7a4526"), ("black", "#2c2624"), ("grey", "#9a9a98"), ("chestnut", "#97502a")),
+        hooves=True,
     ),
     _Species(
-        "deer", (0.9, 1.15), (0.9, 1.0), (0.16, 0.18), 0.7, (0.45, 0.55), (50, 65), 0.11, 0.24, (0.17, 0.06), (0.18, 0.25),
-        0.04, (("fawn", "#a9743f"), ("brown", "#7a5232")), True, 0.35,
+        noun="deer",
+        shoulder=(0.9, 1.15),
+        body=(0.9, 1.0),
+        girth=(0.16, 0.18),
+        limb=0.7,
+        neck=(0.45, 0.55),
+        neck_angle=(50, 65),
+        head=0.11,
+        snout=0.24,
+        ear=(0.17, 0.06),
+        tail=(0.18, 0.25),
+        bushy=0.04,
+        coats=(("fawn", "#a9743f"), ("brown", "#7a5232")),
+        hooves=True,
+        horns=0.35,
     ),
     _Species(
-        "cow", (1.25, 1.45), (1.05, 1.2), (0.24, 0.28), 1.1, (0.32, 0.4), (10, 30), 0.15, 0.3, (0.14, 0.06), (0.65, 0.75),
-        0.025, (("brown", "#7d4e31"), ("white", "#cfc9bd"), ("black", "#2d2a29")), True, 0.16,
+        noun="cow",
+        shoulder=(1.25, 1.45),
+        body=(1.05, 1.2),
+        girth=(0.24, 0.28),
+        limb=1.1,
+        neck=(0.32, 0.4),
+        neck_angle=(10, 30),
+        head=0.15,
+        snout=0.3,
+        ear=(0.14, 0.06),
+        tail=(0.65, 0.75),
+        bushy=0.025,
+        coats=(("brown", "#7d4e31"), ("white", "#cfc9bd"), ("black", "#2d2a29")),
+        hooves=True,
+        horns=0.16,
     ),
     _Species(
-        "bear", (0.85, 1.15), (1.05, 1.2), (0.26, 0.31), 1.6, (0.26, 0.32), (10, 25), 0.19, 0.22, (0.07, 0.06), (0.12, 0.16),
-        0.05, (("brown", "#5e3d26"), ("black", "#262322"), ("white", "#d8d6cc")),
+        noun="bear",
+        shoulder=(0.85, 1.15),
+        body=(1.05, 1.2),
+        girth=(0.26, 0.31),
+        limb=1.6,
+        neck=(0.26, 0.32),
+        neck_angle=(10, 25),
+        head=0.19,
+        snout=0.22,
+        ear=(0.07, 0.06),
+        tail=(0.12, 0.16),
+        bushy=0.05,
+        coats=(("brown", "#5e3d26"), ("black", "#262322"), ("white", "#d8d6cc")),
     ),
-)  # fmt: skip
+)
 
 
 def design_quadruped(rng: np.random.Generator) -> Design:
@@ -194,17 +276,28 @@ def _armature(shape: _Shape) -> Armature:
     )
     fx, hx = 0.62 * shape.girth * s, 0.6 * shape.girth * s
     for suffix, side in SIDES:
-        points = np.array([
-            [0.7 * fx, 0.86 * s, front - 0.1 * s], [fx, 0.6 * s, front + 0.06 * s], [fx, 0.42 * s, front - 0.13 * s],
-            [fx, 0.2 * s, front - 0.03 * s], [fx, 0.045 * s, front - 0.01 * s], [fx, 0.025 * s, front + 0.075 * s],
-        ])  # fmt: skip
+        points = np.array(
+            [
+                [0.7 * fx, 0.86 * s, front - 0.1 * s],
+                [fx, 0.6 * s, front + 0.06 * s],
+                [fx, 0.42 * s, front - 0.13 * s],
+                [fx, 0.2 * s, front - 0.03 * s],
+                [fx, 0.045 * s, front - 0.01 * s],
+                [fx, 0.025 * s, front + 0.075 * s],
+            ]
+        )
         keys = [f"{key}{suffix}" for key in ("scapula", "humerus", "radius", "carpus", "forepaw")]
         sketch.chain(keys, spine[-1], mirrored(points, side))
     for suffix, side in SIDES:
-        points = np.array([
-            [hx, 0.8 * s, rear + 0.07 * s], [hx, 0.49 * s, rear + 0.2 * s], [hx, 0.26 * s, rear - 0.09 * s],
-            [hx, 0.045 * s, rear - 0.02 * s], [hx, 0.025 * s, rear + 0.065 * s],
-        ])  # fmt: skip
+        points = np.array(
+            [
+                [hx, 0.8 * s, rear + 0.07 * s],
+                [hx, 0.49 * s, rear + 0.2 * s],
+                [hx, 0.26 * s, rear - 0.09 * s],
+                [hx, 0.045 * s, rear - 0.02 * s],
+                [hx, 0.025 * s, rear + 0.065 * s],
+            ]
+        )
         keys = [f"{key}{suffix}" for key in ("femur", "tibia", "tarsus", "hindpaw")]
         sketch.chain(keys, hips, mirrored(points, side))
     return sketch.armature()
@@ -295,8 +388,8 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
     for i, bone in enumerate(tails):
         x = np.array([i, i + 1]) / len(tails)
         width = np.interp(x, [0, 0.2, 0.7, 1.0], [0.75, 0.9, 1.0, 0.4]) * max(shape.bushy, 0.02) * s
-        tip = i == len(tails) - 1
-        color = dark if shape.mane else (pale if marked else dark) if tip else coat
+        end_color = pale if marked else dark
+        color = dark if shape.mane else end_color if i == len(tails) - 1 else coat
         flesh.append(cone(bone.key, bone.head, bone.tail, (float(width[0]), float(width[1])), color))
 
     def shade(positions: Array, normals: Array, colors: Array) -> Array:
@@ -313,10 +406,16 @@ def _surface(armature: Armature, shape: _Shape, coat: Array, marked: bool, hoove
         wide = shape.ear[1] * s
         out.append(
             limb_tube(
-                armature, [f"ear{suffix}"], [(0.0, 0.8 * wide), (0.25, wide), (0.7, 0.62 * wide), (1.0, 0.12 * wide)], coat * 0.8,
-                rings=6, sides=8, flat=0.42, up=(0, 0, 1),
+                armature,
+                [f"ear{suffix}"],
+                [(0.0, 0.8 * wide), (0.25, wide), (0.7, 0.62 * wide), (1.0, 0.12 * wide)],
+                coat * 0.8,
+                rings=6,
+                sides=8,
+                flat=0.42,
+                up=(0, 0, 1),
             )
-        )  # fmt: skip
+        )
         out += _shanks(armature, suffix, k, s, coat, foot if marked else coat, foot, hooves)
     return out
 

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from animax.procedural.armature import SIDES, Armature
 from animax.procedural.curves import cyclic, ease, hump, keyed, noise, wave
-from animax.procedural.gait import Footfall, Leg, contact_rest, slant, stand, stride_along
+from animax.procedural.gait import Footfall, Leg, contact_rest, least_crouch, slant, stand, stride_along
 from animax.procedural.leap import leap
 from animax.procedural.take import Take
 
@@ -96,7 +96,7 @@ def follow(
         )
         take.turn(f"scapula{suffix}", pitch=-0.5 * np.clip(ahead, -0.7, 0.7))
     angle = slant(take, leg, contact)
-    stand(take, leg, contact, foot=lean * angle + curl, toe=toe, must=must)
+    stand(take, leg, contact, foot=lean * angle + np.asarray(curl, np.float64), toe=toe, must=must)
 
 
 def plant(animal: Quadruped, take: Take, shifts: dict[str, Array] | None = None) -> None:
@@ -126,9 +126,12 @@ def muzzle_angle(animal: Quadruped, height: float, lower: float) -> float:
 
 
 def _lower_head(animal: Quadruped, take: Take, angle: Array) -> None:
-    bend(animal, take, "spine", pitch=0.12 * angle)
-    bend(animal, take, "neck", pitch=0.85 * angle)
-    take.turn("head", pitch=-0.12 * angle)
+    # where the neck is too short, the whole front comes down
+    front = np.maximum(angle - 1.4, 0.0)
+    take.turn("hips", pitch=0.22 * front)
+    bend(animal, take, "spine", pitch=0.08 * angle + 0.25 * front)
+    bend(animal, take, "neck", pitch=0.85 * angle - 0.3 * front)
+    take.turn("head", pitch=-0.12 * angle - 0.35 * front)
 
 
 def idle(animal: Quadruped) -> Take:
@@ -176,12 +179,60 @@ class _Gait:
     curl: float
 
 
-_WALK = _Gait({"hind.L": 0.0, "front.L": 0.25, "hind.R": 0.5, "front.R": 0.75}, 0.66, 1.0, 0.98, 0.09, 0.018, 2, 0.08,
-              0.018, 0.07, 0.012, 0.0, 0.0, 0.05, 0.0, 0.9)  # fmt: skip
-_TROT = _Gait({"hind.L": 0.0, "front.R": 0.0, "hind.R": 0.5, "front.L": 0.5}, 0.44, 0.58, 1.45, 0.16, 0.045, 2, 0.22,
-              0.008, 0.05, 0.0, 0.0, 0.0, 0.03, 0.35, 1.3)  # fmt: skip
-_GALLOP = _Gait({"hind.L": 0.0, "hind.R": 0.1, "front.L": 0.46, "front.R": 0.58}, 0.26, 0.48, 2.6, 0.24, 0.06, 1, 0.3,
-                0.0, 0.0, 0.13, 0.3, 0.93, 0.12, 0.7, 1.5)  # fmt: skip
+_WALK = _Gait(
+    touchdown={"hind.L": 0.0, "front.L": 0.25, "hind.R": 0.5, "front.R": 0.75},
+    duty=0.66,
+    period=1.0,
+    stride=0.98,
+    lift=0.09,
+    bob=0.018,
+    bob_cycles=2,
+    low=0.08,
+    sway=0.018,
+    yaw=0.07,
+    rock=0.012,
+    flex=0.0,
+    flex_phase=0.0,
+    head=0.05,
+    tail_lift=0.0,
+    curl=0.9,
+)
+_TROT = _Gait(
+    touchdown={"hind.L": 0.0, "front.R": 0.0, "hind.R": 0.5, "front.L": 0.5},
+    duty=0.44,
+    period=0.58,
+    stride=1.45,
+    lift=0.16,
+    bob=0.045,
+    bob_cycles=2,
+    low=0.22,
+    sway=0.008,
+    yaw=0.05,
+    rock=0.0,
+    flex=0.0,
+    flex_phase=0.0,
+    head=0.03,
+    tail_lift=0.35,
+    curl=1.3,
+)
+_GALLOP = _Gait(
+    touchdown={"hind.L": 0.0, "hind.R": 0.1, "front.L": 0.46, "front.R": 0.58},
+    duty=0.26,
+    period=0.48,
+    stride=2.6,
+    lift=0.24,
+    bob=0.06,
+    bob_cycles=1,
+    low=0.3,
+    sway=0.0,
+    yaw=0.0,
+    rock=0.13,
+    flex=0.3,
+    flex_phase=0.93,
+    head=0.12,
+    tail_lift=0.7,
+    curl=1.5,
+)
 
 
 def walk(animal: Quadruped) -> Take:
@@ -201,11 +252,7 @@ def gallop(animal: Quadruped) -> Take:
 
 def _reaching(animal: Quadruped, gait: _Gait) -> Take:
     """The gait on legs bent just so far that all feet reach their ground."""
-    for drop in np.linspace(0.0, 0.16, 9):
-        take = _travel(animal, gait, float(drop))
-        if take.misses < 2e-4 * animal.shoulder:
-            break
-    return take
+    return least_crouch(lambda drop: _travel(animal, gait, drop), np.linspace(0.0, 0.16, 9), 2e-4 * animal.shoulder)
 
 
 def _travel(animal: Quadruped, gait: _Gait, drop: float) -> Take:
@@ -272,7 +319,7 @@ def jump(animal: Quadruped) -> Take:
     """A leap on the spot."""
     m, s = animal.manner, animal.shoulder
     arc = leap(height=0.5 * s * m.bounce**0.4, crouch=0.26 * s, tempo=m.tempo / np.sqrt(s / 0.65) ** 0.6)
-    take = Take(animal.armature, arc.seconds, loop=False)
+    take = Take(animal.armature, arc.seconds)
     time = take.time
     rise = arc.body(time)
     squat = np.clip(-rise / (0.26 * s), 0.0, 1.0)
@@ -318,18 +365,31 @@ def sit(animal: Quadruped) -> Take:
     take.steady("head", 0.85)
     breath = wave(t, 2) * ease((t - 0.6) / 0.1)
     take.turn(animal.keys("spine")[-1], pitch=0.015 * breath)
-    wag(animal, take, 3, 0.45 * m.wag, 0.5 * down)
+    wag(animal, take, 3, 0.45 * m.wag)
+    _lay_tail(animal, take, down)
     forward = np.outer(down, [0.0, 0.0, 1.0])
     shifts = {}
     for suffix, side in SIDES:
         shifts[f"hind{suffix}"] = forward * 0.26 * s + np.outer(down, [side * 0.05 * s, 0, 0])
-        shifts[f"front{suffix}"] = -forward * 0.04 * s
+        shifts[f"front{suffix}"] = np.zeros_like(forward)
     for name, leg in animal.legs.items():
         place = contact_rest(take, leg) + shifts[name]
         take.contacts[leg.contact] = np.full(len(take), not name.startswith("hind"))
         flat = 1.25 * down if name.startswith("hind") else 0.0
         follow(take, leg, place, curl=-flat, lean=0.0 if name.startswith("hind") else 0.75, must=False)
     return take
+
+
+def _lay_tail(animal: Quadruped, take: Take, down: Array) -> None:
+    """Raise the tail, in proportion to ``down`` (F,), just so far that it lies on the ground."""
+    keys, rest = animal.keys("tail"), take.turns.copy()
+    for lift in np.linspace(0.0, 3.0, 31):
+        take.turns = rest.copy()
+        for i, key in enumerate(keys):
+            # most of it at the root
+            take.turn(key, pitch=float(lift) * down * (1.6 - 1.2 * i / len(keys)) / len(keys))
+        if take.lowest(keys).min() > 0.03 * animal.shoulder:
+            break
 
 
 def bark(animal: Quadruped) -> Take:
@@ -418,4 +478,5 @@ def death(animal: Quadruped) -> Take:
         drop = 0.18 * over * (1.0 if side > 0 else -0.3)
         take.turn(f"scapula{suffix}", roll=-drop)
         take.turn(f"femur{suffix}", roll=-drop)
+    take.lift_above_ground("hips", 0.03 * s)
     return take

@@ -101,14 +101,32 @@ def _surface(arm: RobotArm, size: float, paint: Array) -> list[Patch]:
         lathe(a, "turret", [(0.17 * s, 0.162 * s), (0.17 * s, 0.22 * s), (0.12 * s, 0.25 * s)], paint, sides=28),
     ]
     out += [
-        lathe(a, "base", [(0.018 * s, 0.0), (0.018 * s, 0.02 * s)], steel, place=(0.235 * s * np.sin(k), 0.03 * s, 0.235 * s * np.cos(k)), sides=8, finish=METAL)
+        lathe(
+            a,
+            "base",
+            [(0.018 * s, 0.0), (0.018 * s, 0.02 * s)],
+            steel,
+            place=(0.235 * s * np.sin(k), 0.03 * s, 0.235 * s * np.cos(k)),
+            sides=8,
+            finish=METAL,
+        )
         for k in np.arange(8) * np.pi / 4
-    ]  # fmt: skip
+    ]
     joint, elbow, wrist = a["upper_arm"].head, a["forearm"].head, a["wrist"].head
     for side in (1.0, -1.0):
         low, high = (0.075 * s, 0.2 * s, -0.07 * s), (0.115 * s, joint[1] + 0.075 * s, joint[2] + 0.07 * s)
-        corners = np.array([[side * x, y, z] for x in (low[0], high[0]) for y, z in
-                            ((low[1], low[2] - 0.02 * s), (low[1], high[2] + 0.02 * s), (high[1], joint[2] - 0.05 * s), (high[1], joint[2] + 0.05 * s))])  # fmt: skip
+        corners = np.array(
+            [
+                [side * x, y, z]
+                for x in (low[0], high[0])
+                for y, z in (
+                    (low[1], low[2] - 0.02 * s),
+                    (low[1], high[2] + 0.02 * s),
+                    (high[1], joint[2] - 0.05 * s),
+                    (high[1], joint[2] + 0.05 * s),
+                )
+            ]
+        )
         out.append(convex(a, "turret", corners, paint * 0.92))
     sideways = vec(1, 0, 0)
 
@@ -225,8 +243,15 @@ def _idle(arm: RobotArm) -> Take:
     t = take.phase
     rng = np.random.default_rng(arm.seed)
     grip = 0.5 + 0.5 * hump(t, 0.5, 0.56, 0.58, 0.64) - 0.4 * hump(t, 0.66, 0.72, 0.74, 0.8)
-    _pose(arm, take, 0.14 * noise(t, rng, 2), arm.reach * (0.5 + 0.02 * wave(t, 1)), arm.shoulder + arm.reach * (0.22 + 0.02 * wave(t, 1, 0.3)),
-          pitch=0.25 + 0.05 * wave(t, 2), grip=grip)  # fmt: skip
+    _pose(
+        arm,
+        take,
+        0.14 * noise(t, rng, 2),
+        arm.reach * (0.5 + 0.02 * wave(t, 1)),
+        arm.shoulder + arm.reach * (0.22 + 0.02 * wave(t, 1, 0.3)),
+        pitch=0.25 + 0.05 * wave(t, 2),
+        grip=grip,
+    )
     return take
 
 
@@ -250,8 +275,16 @@ def _wave(arm: RobotArm) -> Take:
     t = take.phase
     up = hump(t, 0.0, 0.25, 0.75, 1.0)
     swing = up * wave(t, 4)
-    _pose(arm, take, 0.3 * swing, arm.reach * (0.5 - 0.12 * up), arm.shoulder + arm.reach * (0.22 + 0.48 * up), pitch=0.25 + 2.2 * up,
-          roll=0.4 * swing, grip=0.5 - 0.5 * up)  # fmt: skip
+    _pose(
+        arm,
+        take,
+        0.3 * swing,
+        arm.reach * (0.5 - 0.12 * up),
+        arm.shoulder + arm.reach * (0.22 + 0.48 * up),
+        pitch=0.25 + 2.2 * up,
+        roll=0.4 * swing,
+        grip=0.5 - 0.5 * up,
+    )
     take.turn("wrist", roll=0.45 * up * wave(t, 4, 0.1))
     return take
 
@@ -277,8 +310,16 @@ def _inspect(arm: RobotArm) -> Take:
     """Around something low in front, looking at it from all sides."""
     take = Take(arm.armature, 4.5 / arm.tempo)
     t = take.phase
-    _pose(arm, take, 0.45 * wave(t, 1), arm.reach * (0.68 + 0.06 * wave(t, 1, 0.25)), arm.hand + arm.reach * (0.3 + 0.1 * wave(t, 2, 0.1)),
-          pitch=0.35 + 0.25 * wave(t, 2), roll=0.8 * wave(t, 1, 0.1), grip=0.3)  # fmt: skip
+    _pose(
+        arm,
+        take,
+        0.45 * wave(t, 1),
+        arm.reach * (0.68 + 0.06 * wave(t, 1, 0.25)),
+        arm.hand + arm.reach * (0.3 + 0.1 * wave(t, 2, 0.1)),
+        pitch=0.35 + 0.25 * wave(t, 2),
+        roll=0.8 * wave(t, 1, 0.1),
+        grip=0.3,
+    )
     take.turn("wrist", roll=-0.4 * wave(t, 1))
     return take
 

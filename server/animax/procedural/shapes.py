@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,7 +95,7 @@ def _transported(tangents: Array, up: Array) -> Array:
     """(K, 3) unit vectors perpendicular to the tangents, the first nearest ``up``, carried without twist."""
     first = up - (up @ tangents[0]) * tangents[0]
     out = [first / np.linalg.norm(first)]
-    for before, after in zip(tangents[:-1], tangents[1:], strict=True):
+    for before, after in pairwise(tangents):
         carried = rotations.rotate(rotations.shortest_arc(before, after), out[-1])
         carried = carried - (carried @ after) * after
         out.append(carried / np.linalg.norm(carried))
@@ -131,7 +132,7 @@ def limb_tube(
     joints = np.array([armature[keys[0]].head, *(armature[key].tail for key in keys)])
     lengths = np.linalg.norm(np.diff(joints, axis=0), axis=-1)
     ends = np.concatenate([[0.0], np.cumsum(lengths)])
-    at = np.unique(np.concatenate([np.linspace(a, b, rings + 1) for a, b in zip(ends[:-1], ends[1:], strict=True)]))
+    at = np.unique(np.concatenate([np.linspace(a, b, rings + 1) for a, b in pairwise(ends)]))
     points = np.stack([np.interp(at, ends, joints[:, axis]) for axis in range(3)], axis=-1)
     # rounded corners at the joints
     points[1:-1] = 0.25 * points[:-2] + 0.5 * points[1:-1] + 0.25 * points[2:]
@@ -256,10 +257,11 @@ def blade(
         faces += [(corner[0], corner[1], corner[2]), (corner[0], corner[2], corner[3])]
     triangles = np.array(faces)
     colors = np.broadcast_to(np.asarray(colors, np.float64), (count, 3))
-    positions, triangles, source = _outward(positions, triangles)
+    triangles = _outward(positions, triangles)
+    source, normals, triangles = creased(positions, triangles, 75.0)
     return Patch(
-        positions,
-        smooth_normals(positions, triangles),
+        positions[source],
+        normals,
         triangles,
         np.tile(colors, (4, 1))[source],
         np.tile(np.asarray(weights, np.float64), (4, 1))[source],
@@ -267,13 +269,13 @@ def blade(
     )
 
 
-def _outward(positions: Array, triangles: IntArray) -> tuple[Array, IntArray, IntArray]:
-    """The same closed surface, wound so that its volume is positive, without triangles that have no area."""
+def _outward(positions: Array, triangles: IntArray) -> IntArray:
+    """The triangles of a closed surface, wound so that its volume is positive, without those that have no area."""
     a, b, c = (positions[triangles[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
     volume = float(np.sum(a * np.cross(b, c)))
     triangles = triangles[area > 1e-12]
-    return positions, triangles if volume > 0 else triangles[:, ::-1], np.arange(len(positions))
+    return triangles if volume > 0 else triangles[:, ::-1]
 
 
 def box(
@@ -317,7 +319,8 @@ def convex(
     a, b, c = (points[triangles[:, i]] for i in range(3))
     outside = np.sum(np.cross(b - a, c - a) * hull.equations[:, :3], axis=-1) > 0
     triangles = np.where(outside[:, None], triangles, triangles[:, ::-1])
-    positions, normals, triangles = creased(points, triangles, crease)
+    source, normals, triangles = creased(points, triangles, crease)
+    positions = points[source]
     return Patch(
         rotations.rotate(turn, positions) + np.asarray(place, np.float64),
         rotations.rotate(turn, normals),
@@ -361,7 +364,8 @@ def lathe(
             a, b = r * sides + k, r * sides + n
             faces += [(a, b, b + sides), (a, b + sides, a + sides)]
         faces += [(bottom, n, k), (bottom + 1, (count - 1) * sides + k, (count - 1) * sides + n)]
-    positions, normals, triangles = creased(points, np.array(faces))
+    source, normals, triangles = creased(points, np.array(faces))
+    positions = points[source]
     turn = rotations.shortest_arc([0.0, 1.0, 0.0], axis)
     return Patch(
         rotations.rotate(turn, positions) + np.asarray(place, np.float64),

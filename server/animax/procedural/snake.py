@@ -100,7 +100,7 @@ def _surface(snake: Snake, back: Array, belly: Array, marks: str, bands: int) ->
     height = np.sin(angle)[None, :, None]
     pattern: Array = np.zeros((rings, 1, 1))
     if marks == "banded":
-        pattern = np.float64(np.sin(2 * np.pi * bands * share) > 0.2)[:, None, None]
+        pattern = (np.sin(2 * np.pi * bands * share) > 0.2).astype(np.float64)[:, None, None]
     tone = back * (1 - 0.6 * pattern)
     if marks == "blotched":
         blotch = (np.sin(2 * np.pi * bands * share)[:, None, None] > 0.1) & (height > 0.35)
@@ -112,12 +112,33 @@ def _surface(snake: Snake, back: Array, belly: Array, marks: str, bands: int) ->
     a = 0.62 * r
     neck = np.array([0.0, 0.92 * girth[-1], head.head[2]])
     flesh = [
-        cone("head", neck + vec(0, 0, -0.1 * size), neck + vec(0, 0.12 * a, 0.35 * size), (0.9 * girth[-1], 1.05 * a), back, (1.1, 0.8, 1.0)),
-        cone("head", neck + vec(0, 0.12 * a, 0.35 * size), neck + vec(0, 0.05 * a, 0.95 * size), (1.15 * a, 0.55 * a), back, (1.15, 0.66, 1.0)),
-        cone("jaw", jaw.head * [1, 0, 1] + [0, neck[1] - 0.42 * a, 0], neck + vec(0, -0.42 * a, 0.9 * size), (0.9 * a, 0.5 * a), belly, (1.1, 0.45, 1.0)),
+        cone(
+            "head",
+            neck + vec(0, 0, -0.1 * size),
+            neck + vec(0, 0.12 * a, 0.35 * size),
+            (0.9 * girth[-1], 1.05 * a),
+            back,
+            (1.1, 0.8, 1.0),
+        ),
+        cone(
+            "head",
+            neck + vec(0, 0.12 * a, 0.35 * size),
+            neck + vec(0, 0.05 * a, 0.95 * size),
+            (1.15 * a, 0.55 * a),
+            back,
+            (1.15, 0.66, 1.0),
+        ),
+        cone(
+            "jaw",
+            jaw.head * [1, 0, 1] + [0, neck[1] - 0.42 * a, 0],
+            neck + vec(0, -0.42 * a, 0.9 * size),
+            (0.9 * a, 0.5 * a),
+            belly,
+            (1.1, 0.45, 1.0),
+        ),
         ball("head", neck + vec(0.75 * a, 0.55 * a, 0.42 * size), 0.35 * a, back * 0.7),
         ball("head", neck + vec(-0.75 * a, 0.55 * a, 0.42 * size), 0.35 * a, back * 0.7),
-    ]  # fmt: skip
+    ]
     skull = melt(armature, flesh, cell=0.28 * a, soft=0.06 * a)
     gaze = neck + np.array([0.92 * a, 0.6 * a, 0.5 * size])
     return [

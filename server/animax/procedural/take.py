@@ -1,12 +1,13 @@
 """One motion in the making: local turns of every bone over time, with forward and two-bone inverse kinematics.
 
-A bone's local turn D is written in the axes of the model at rest, carried along by its parent: with W the turn of a bone
-from its rest orientation in world space, W = W_parent · D. So the same motion fits any choice of rest orientation. Pitch
-turns about +X (the head nods forward), yaw about +Y (it looks to its left), roll about +Z (its left side rises).
+A bone's local turn D is written in the axes of the model at rest, carried along by its parent: with W the turn of a
+bone from its rest orientation in world space, W = W_parent · D. So the same motion fits any choice of rest orientation.
+Pitch turns about +X (the head nods forward), yaw about +Y (it looks to its left), roll about +Z (its left side rises).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def about(axis: str | Array, angle: ArrayLike) -> Array:
 
 
 def basis(direction: ArrayLike, normal: ArrayLike) -> Array:
-    """Matrices (..., 3, 3) whose first column is ``direction`` and whose second is ``normal`` made perpendicular to it."""
+    """Matrices (..., 3, 3): first column ``direction``, second ``normal`` made perpendicular to it."""
     d = _unit(np.asarray(direction, np.float64))
     n = np.asarray(normal, np.float64)
     n = _unit(n - np.sum(n * d, axis=-1, keepdims=True) * d)
@@ -138,6 +139,16 @@ class Take:
         """(F, 3) world position of a bone's tail."""
         return self.position(key, self.armature.vector(key))
 
+    def lowest(self, keys: Sequence[str] | None = None) -> Array:
+        """(F,) height of the lowest bone end, over all bones or those named, metres."""
+        chosen = [bone.key for bone in self.armature.bones] if keys is None else keys
+        ends = [end[:, 1] for key in chosen for end in (self.position(key), self.tail(key))]
+        return np.asarray(np.min(ends, axis=0), np.float64)
+
+    def lift_above_ground(self, root: str, margin: float) -> None:
+        """Raise the whole body where a bone end would come closer than ``margin`` metres to the ground or below it."""
+        self.shift(root, y=np.maximum(margin - self.lowest(), 0.0))
+
     def steady(self, key: str, share: float = 1.0) -> None:
         """Take back ``share`` of the turn that a bone inherits, so that it keeps its heading while its parents sway."""
         inherited = self.world(self.armature[key].parent)
@@ -175,10 +186,3 @@ class Take:
         """Point a bone along ``direction`` (F, 3), with what lies along ``rest_normal`` at rest towards ``normal``."""
         rest = basis(self.armature.vector(key), rest_normal)
         self.set_world(key, rotations.from_matrix(basis(direction, normal) @ rest.T))
-
-    def delayed(self, driver: Array, delay: float) -> Array:
-        """``driver`` (F,) later by ``delay`` seconds: round the loop, or held at its first value in a one-shot."""
-        late = self.time - delay
-        if self.loop:
-            return np.interp(np.mod(late, self.seconds), self.time, driver)
-        return np.interp(late, self.time, driver)
