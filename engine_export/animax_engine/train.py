@@ -12,6 +12,7 @@ import copy
 import csv
 import json
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -319,6 +320,9 @@ def main(argv: list[str] | None = None) -> None:
         trainer.rays = batches.rays().expand(config.batch, -1, -1, -1, -1).to(torch.bfloat16)
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
 
+    stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stop.append(received))
     log_path = args.out / "log.csv"
     fresh = not log_path.exists()
     begin = saved = time.perf_counter()
@@ -345,7 +349,7 @@ def main(argv: list[str] | None = None) -> None:
                 file.flush()
                 print(*row, flush=True)
                 since, waited = now, 0.0
-            finished = trainer.step >= config.steps or now - begin > 60 * args.minutes
+            finished = bool(stop) or trainer.step >= config.steps or now - begin > 60 * args.minutes
             if finished or now - saved > 300:
                 trainer.save(checkpoint)
                 saved = now

@@ -36,8 +36,8 @@ def bank(tmp_path_factory):
     rgb = np.random.default_rng(0).integers(0, 256, (30, 4, 6, 6, 3), dtype=np.uint8)
     np.save(folder / "rgb.npy", rgb)
     clips = [
-        {"name": "a", "frames": 9, "loop": True, "action": "turn", "captions": ["turn left"]},
-        {"name": "b", "frames": 20, "loop": False, "action": "rise", "captions": ["rise"]},
+        {"name": "a", "frames": 9, "period": 8, "action": "turn", "captions": ["turn left"]},
+        {"name": "b", "frames": 20, "period": 0, "action": "rise", "captions": ["rise"]},
     ]
     rig = {"id": "r", "split": "train", "category": "prop", "channels": [2, 5], "first": 0, "clips": clips}
     (folder / "index.json").write_text(json.dumps({"fps": 16.0, "room": 1.45, "channels": CHANNELS, "rigs": [rig]}))

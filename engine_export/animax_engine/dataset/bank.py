@@ -134,7 +134,8 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
             {
                 "name": clip.name,
                 "frames": len(clip),
-                "loop": bool(facts.get("loop", clip.loop)),
+                # a clip that was read as a loop comes without its closing frame
+                "period": len(clip) if clip.loop else len(clip) - 1 if facts.get("loop") else 0,
                 "action": facts.get("action", clip.name),
                 "captions": facts.get("captions", [clip.name.replace("_", " ").lower()]),
             }

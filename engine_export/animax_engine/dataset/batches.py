@@ -112,7 +112,7 @@ class Batches:
         self.clips = clips
         self.first = np.array([clip["first"] for clip in clips])
         self.length = np.array([clip["frames"] for clip in clips])
-        self.loop = np.array([clip["loop"] for clip in clips])
+        self.period = np.array([clip["period"] for clip in clips])
         self.rig = np.array([clip["rig"] for clip in clips])
         self.weights = balanced_weights(clips)
         self.text = torch.from_numpy(encoded(list(captions), text, folder))
@@ -133,14 +133,13 @@ class Batches:
         speed = np.exp(self.random.uniform(-1, 1, len(clips)) * np.log(self.augmentation.speed))[:, None]
         steps = np.arange(self.frames) * speed
         last = (self.length[clips] - 1)[:, None].astype(float)
+        period = self.period[clips][:, None].astype(float)
         free = last - steps[:, -1:]
-        start = np.where(
-            free > 0, self.random.random((len(clips), 1)) * free, -self.random.integers(0, 5, (len(clips), 1))
-        )
-        loop = self.loop[clips][:, None]
-        start = np.where(loop, self.random.random((len(clips), 1)) * last, start)
+        held = -self.random.integers(0, 5, (len(clips), 1))
+        start = np.where(free > 0, self.random.random((len(clips), 1)) * free, held)
+        start = np.where(period > 0, self.random.random((len(clips), 1)) * period, start)
         times = start + steps
-        return np.where(loop, np.mod(times, np.maximum(last, 1.0)), np.clip(times, 0, last))
+        return np.where(period > 0, np.mod(times, np.maximum(period, 1.0)), np.clip(times, 0, last))
 
     def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
         """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
@@ -148,7 +147,8 @@ class Batches:
             clips = self.random.choice(len(self.clips), batch, p=self.weights)
         times = self.times(clips)
         low = np.floor(times).astype(np.int64)
-        high = np.minimum(low + 1, (self.length[clips] - 1)[:, None])
+        period, length = self.period[clips][:, None], self.length[clips][:, None]
+        high = np.where(period > 0, (low + 1) % np.maximum(period, 1), np.minimum(low + 1, length - 1))
         blend = torch.from_numpy(times - low).float()[..., None, None]
         base = self.first[clips][:, None]
         points = self.poses[base + low].float().lerp(self.poses[base + high].float(), blend)
@@ -165,7 +165,7 @@ class Batches:
         chosen = (
             torch.from_numpy(self.random.integers(0, 4, (batch, 1))) if views == 1 else torch.arange(4).expand(batch, 4)
         )
-        rgb = self._pictures(clips, np.rint(times).astype(np.int64), chosen.numpy(), mirrored) if joint else None
+        rgb = self._pictures(clips, low, chosen.numpy(), mirrored) if joint else None
         return Batch(project(points, self.projections[chosen]), mask, rgb, self._texts(clips, mirrored))
 
     def _pictures(
