@@ -127,13 +127,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def demo(environment: Environment, arguments: list[str]) -> int:
     """Animate an example rig on the embedded model and say where the result is."""
-    environment.require("video")
     if len(arguments) == 1:
         raise SetupError("demo takes no arguments, or a rig and a prompt")
     rig = Path(arguments[0]) if arguments else ROOT / "examples" / "quadruped.glb"
     prompt = arguments[1] if arguments else "walks forward"
     if not rig.is_file():
         raise SetupError(f"there is no rig at {rig}")
+    environment.require("video")
     folder = ROOT / "out" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     result, preview = folder / f"{rig.stem}.glb", folder / f"{rig.stem}.mp4"
@@ -266,6 +266,10 @@ def why_pip_failed(output: str) -> str:
         return "the disk is full; free some space, then run this again"
     if "No matching distribution found" in output:
         missing = output.split("No matching distribution found for", 1)[1].split()[0]
+        if "(from versions: none)" in output:
+            return (
+                f"pip finds nothing called {missing}; check the network and pip's index settings, then run this again"
+            )
         python = "{}.{}".format(*sys.version_info)
         return f"no package {missing} for Python {python} on this platform; Python 3.10 to 3.13 are known to work"
     return "pip could not install the packages; what it said stands above"
