@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from animax import rotations
 from animax.errors import OptionError
-from animax.procedural import captions as _captions
 from animax.procedural.catalogue import DESIGNERS
 from animax.procedural.design import Design
 from animax.procedural.glb import Layout, write
 from animax.procedural.naming import STYLES, named
+from animax.procedural.phrases import phrase
 from animax.procedural.take import Take
 
 __all__ = ["EXAMPLES", "KINDS", "Contact", "MotionFacts", "RigFacts", "captions", "describe", "generate"]
@@ -66,7 +66,7 @@ class MotionFacts:
 
     Attributes:
         name: of the animation in the file.
-        action: what it shows, see ``animax.procedural.captions``.
+        action: what it shows, see ``phrases``.
         loop: its last frame equals its first.
         seconds: its length.
         ground_speed: metres a second that the ground passes backwards under a body that walks in place; 0 on the spot.
@@ -127,7 +127,7 @@ def captions(kind: str, motion: str, seed: int = 0) -> list[str]:
     if motion not in design.motions:
         raise OptionError("motion", motion, ", ".join(design.motions))
     rng = _generator("captions", kind, motion, seed=seed)
-    return _captions.phrase(design.motions[motion].action, design.noun, design.description, rng)
+    return phrase(design.motions[motion].action, design.noun, design.description, rng)
 
 
 def describe(kind: str, seed: int = 0) -> RigFacts:

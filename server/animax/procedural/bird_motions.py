@@ -310,9 +310,11 @@ def takeoff(bird: Bird) -> Take:
 
 
 def _lower_head(bird: Bird, take: Take, angle: Array) -> None:
-    take.turn("body", pitch=0.16 * angle)
+    # where the neck is too short, the whole body tips over
+    tip = np.maximum(angle - 1.3, 0.0)
+    take.turn("body", pitch=0.16 * angle + 0.3 * tip)
     take.turn("chest", pitch=0.08 * angle)
-    neck(bird, take, pitch=0.68 * angle)
+    neck(bird, take, pitch=0.68 * angle - 0.45 * tip)
     take.turn("head", pitch=0.08 * angle)
 
 

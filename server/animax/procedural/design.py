@@ -17,7 +17,7 @@ class Motion:
     """One named motion of a design.
 
     Attributes:
-        action: key of its captions, see ``captions``.
+        action: key of its captions, see ``phrases``.
         perform: makes the take.
     """
 
