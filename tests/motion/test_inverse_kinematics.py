@@ -215,3 +215,15 @@ def test_one_frame_is_enough():
     truth = random_pose(rig, 1)
     pose = solve_rotations(rig.skeleton, markers, observed(rig, markers, truth), 16.0)
     assert position_error(rig, pose, truth) < 1e-4
+
+
+def test_a_body_of_which_nothing_is_seen_stays_at_rest():
+    rig = biped()
+    markers = choose_markers(rig)
+    points = observed(rig, markers, random_pose(rig, 6))
+    one = np.zeros_like(points.confidence)
+    one[:, markers.joints == rig.skeleton.names.index("toe_l")] = 1e-12
+    dim = replace(points, confidence=one, points=np.broadcast_to(points.points.mean(axis=(0, 1)), points.points.shape))
+    pose = solve_rotations(rig.skeleton, markers, dim, 16.0)
+    assert np.rad2deg(rotations.between(pose.rotations, rig.skeleton.rest.rotations)).max() < 5
+    assert np.isfinite(pose.translations).all()

@@ -62,6 +62,7 @@ class ClipResult:
         frames: frames compared.
         outside: share of projected markers outside the views, percent.
         found: share of the drawn markers inside that were decoded with confidence above ``FOUND``, percent.
+        located: share of the drawn markers that at least two views found, percent.
         localisation: median distance of decoded from true marker, pixels of the pose map's frame.
         points: mean distance of triangulated from true marker, %D.
         mpjpe: mean position error of the joints that move vertices, %D.
@@ -85,6 +86,7 @@ class ClipResult:
     frames: int
     outside: float
     found: float
+    located: float
     localisation: float
     points: float
     mpjpe: float
@@ -168,6 +170,7 @@ def evaluate_clip(
     drawn = inside & ((markers.kinds != MarkerKind.OFF_AXIS) | (codec.channels > 3))
     miss = np.linalg.norm(observations.points - pixels, axis=-1)[drawn]
     found = observations.confidence[drawn] > FOUND
+    twice = (np.sum(drawn & (observations.confidence > FOUND), axis=0) >= 2)[drawn.any(axis=0)]
     if noise:
         random = np.random.default_rng(seed)
         jitter = noise * frame * random.normal(size=observations.points.shape)
@@ -188,6 +191,7 @@ def evaluate_clip(
         frames=len(clip),
         outside=100 * float(1 - inside.mean()),
         found=100 * float(found.mean()) if found.size else 0.0,
+        located=100 * float(np.mean(twice)) if twice.size else 0.0,
         localisation=float(np.median(miss[found])) if found.any() else float("nan"),
         points=100 * float(np.linalg.norm(points.points - true_points, axis=-1).mean()) / rig.size,
         seconds=seconds,
@@ -272,6 +276,7 @@ def _some(items: list[Any], limit: int | None) -> list[Any]:
 COLUMNS = (
     "outside",
     "found",
+    "located",
     "localisation",
     "points",
     "mpjpe",
@@ -299,7 +304,7 @@ def summary(results: list[ClipResult], worst: int = 10) -> str:
             if column.endswith("flips"):
                 cells.append(f"{int(values.sum())}")
             else:
-                flip = 100 - percent if column == "found" else percent
+                flip = 100 - percent if column in ("found", "located") else percent
                 cells.append(f"{np.nanpercentile(values, flip):.3g}")
         return f"| {title} | " + " | ".join(cells) + " |"
 

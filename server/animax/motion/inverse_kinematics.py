@@ -122,7 +122,8 @@ def solve_rotations(
             size = 3 * tree.turns
             diagonal = np.arange(hessian.shape[-1])
             hessian[:, diagonal[:size], diagonal[:size]] += rest_weight
-            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3)
+            # a root of which nothing is seen stays where it started
+            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3) + 1e-6 / extent**2
             gradient[:, :size] += rest_weight * bend.reshape(len(bend), -1)
             gradient[:, size:] += (stay_weight[:, None] * places).reshape(len(places), -1)
             coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
@@ -359,7 +360,11 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
         covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
         delta[:, joint] = _nearest_rotation(covariance + prior * above)
         if joint in slot:
-            heads[:, joint] = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
+            if parent < 0:
+                heads[:, joint] = tree.heads[joint]  # where nothing is seen of it
+            found = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
+            blind = weight.sum(axis=1) <= 0
+            heads[:, joint] = np.where(blind[:, None], heads[:, joint], found)
             places[:, slot[joint]] = np.einsum("fji,fj->fi", above, heads[:, joint] - base) - tree.arms[joint]
         turns[:, tree.owners[joint]] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
     return turns, places
