@@ -26,8 +26,13 @@ ITERATIONS = 6
 """Gauss-Newton steps of the sub-pixel fit."""
 RADII = (0.6, 1.4)
 """Least and largest radius of a circle, in radii of one at the mean depth."""
-LEAST_SHARE = 0.12
-"""Visible share of a circle below which its place is not told."""
+COVERED = np.float32(0.3)
+"""What a pixel in another circle's colour costs, in pixels of background: without it, the rim of another circle, whose
+blend with black may be a colour of the palette, passes for a large circle behind it."""
+WHOLE = 0.75
+"""Visible share less half the misfit of a circle that is seen whole, through some blur and noise."""
+LEAST = 0.2
+"""Confidence below which a place is not told: most of what is left there is the edges of other circles."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class RgbPoseMap:
     """
 
     size: int = 96
-    radius: float = 2.25
+    radius: float = 2.5
     growth: float = 2.5
     colours: int = 48
     tails: bool = True
@@ -137,9 +142,9 @@ class RgbPoseMap:
 
     def decode(self, maps: Maps, markers: MarkerSet, frame: int) -> Observations:
         """Positions by soft assignment of pixels to colours, the best place for a circle, and a sub-pixel fit of its
-        edge. Pixels in the colour of another marker speak neither for nor against a circle: they may cover it.
+        edge. Pixels in the colour of another marker speak little against a circle: they may cover it.
 
-        The confidence is the share of the circle that is seen, times how well what is seen fits.
+        The confidence is the share of the circle that is seen, less what does not fit there.
         """
         views, frames = maps.shape[:2]
         drawn = self._drawn(markers)
@@ -158,10 +163,11 @@ class RgbPoseMap:
         other = np.maximum(1 - own - empty, 0)
         best = np.full(len(own), -np.inf)
         start = np.zeros((len(own), 3))
-        # a circle's score: its own colour in it, less the black and grey in it
+        # a circle's score: its own colour in it, less black and grey, less (for they may cover it) the colours of others
+        evidence = own - empty - COVERED * other
         for radius in self.radius * np.array([0.7, 1.0, 1.3] if self.growth else [1.0]):
             disc = _disc(float(radius))
-            score = np.stack([cv2.filter2D(o - empty, -1, disc, borderType=cv2.BORDER_CONSTANT) for o in own])
+            score = np.stack([cv2.filter2D(e, -1, disc, borderType=cv2.BORDER_CONSTANT) for e in evidence])
             score = score.reshape(len(own), -1)
             peak = score.argmax(axis=1)
             row, column = np.divmod(peak, self.size)
@@ -214,8 +220,8 @@ class RgbPoseMap:
         share = np.sum(model * seen, axis=(1, 2)) / np.sum(model, axis=(1, 2))
         visible = np.maximum(np.sum(weight * model, axis=(1, 2)), 1e-6)
         misfit = np.sum(weight * np.abs(seen - model), axis=(1, 2)) / visible
-        confidence = np.clip(share, 0, 1) * np.clip(1.25 - misfit, 0, 1)
-        return circle[:, :2], np.where(share < LEAST_SHARE, 0.0, confidence)
+        confidence = np.clip((share - misfit / 2) / WHOLE, 0, 1)
+        return circle[:, :2], np.where(confidence < LEAST, 0.0, confidence)
 
 
 def coverage(distance: Array, radius: Array | float) -> Array:
