@@ -68,7 +68,8 @@ def _write_gif(path: Path, pictures: Bytes, fps: float) -> None:
     animation.frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     animation.durations = (np.diff(ends) * 10).tolist()
     animation.loop_count = 0
-    if not cv2.imwriteanimation(str(path), animation):
+    # 3: a palette fitted to the pictures; the default is a fixed one of 3, 3 and 2 bits
+    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_GIF_DITHER, 3]):
         raise OSError(f"cannot write {path.name}")
 
 

@@ -174,8 +174,11 @@ def _ground_path(centers: Array, up: Array, fps: float, travel: float) -> Array:
     way = ground - ground[0]
     if np.linalg.norm(way, axis=-1).max() <= travel:
         return np.zeros_like(way)
-    smooth: Array = gaussian_filter1d(way, sigma=max(1e-3, 0.25 * fps), axis=0, mode="nearest")
-    return smooth
+    # the steady part goes as it is, so that the camera lags at neither end
+    steady = np.linspace(0, 1, len(way))[:, None] * way[-1]
+    swaying: Array = gaussian_filter1d(way - steady, sigma=0.25 * fps, axis=0, mode="nearest")
+    path: Array = steady + swaying
+    return path
 
 
 def _corners(low: Array, high: Array) -> Array:

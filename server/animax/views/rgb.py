@@ -163,7 +163,7 @@ class RgbPoseMap:
         other = np.maximum(1 - own - empty, 0)
         best = np.full(len(own), -np.inf)
         start = np.zeros((len(own), 3))
-        # a circle's score: its own colour in it, less black and grey, less (for they may cover it) the colours of others
+        # a circle's score: its own colour in it, less black and grey, and a little less the colours of others
         evidence = own - empty - COVERED * other
         for radius in self.radius * np.array([0.7, 1.0, 1.3] if self.growth else [1.0]):
             disc = _disc(float(radius))
