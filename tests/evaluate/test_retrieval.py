@@ -3,12 +3,15 @@ import pytest
 
 pytest.importorskip("torch")
 
-from animax_engine.evaluate.retrieval import Track, clip_distance, rank_of  # noqa: E402
+from animax_engine.evaluate.retrieval import Track, clip_distance, rank_of
 
 
 def wave(frames, period, phase=0.0, size=1.0):
+    """Two markers: one on a circle, one up and down twice a turn."""
     t = 2 * np.pi * (np.arange(frames) / period + phase)
-    return size * np.stack([np.stack([np.sin(t), np.cos(t), 0 * t], -1), np.stack([0 * t, np.sin(2 * t), t * 0], -1)], 1)
+    circle = np.stack([np.sin(t), np.cos(t), 0 * t], axis=-1)
+    bounce = np.stack([0 * t, np.sin(2 * t), 0 * t], axis=-1)
+    return size * np.stack([circle, bounce], axis=1)
 
 
 LOOP = Track(wave(17, 16), loop=True)

@@ -47,7 +47,8 @@ class Skeleton:
     """Joints in topological order: every parent comes before its children.
 
     The joints are all nodes that take part in the articulated hierarchy: the skin's joints, rigid animated parts, and
-    every ancestor of these, so that forward kinematics starts at the scene and scaled armature nodes need no special case.
+    every ancestor of these, so that forward kinematics starts at the scene and scaled armature nodes need no special
+    case.
 
     Attributes:
         names: J unique names.

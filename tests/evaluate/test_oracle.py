@@ -8,8 +8,7 @@ import pytest
 from animax.assets.markers import choose_markers
 from animax.motion.clip import Clip
 from animax.views.splat import SplatPoseMap
-
-from .synthetic import biped, random_pose, snake
+from tests.motion.synthetic import biped, random_pose, snake
 
 oracle = pytest.importorskip("animax_engine.evaluate.oracle")
 
