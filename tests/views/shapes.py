@@ -25,7 +25,9 @@ def mesh(
         texcoords=np.zeros((count, 2)) if texcoords is None else np.asarray(texcoords, float),
         colors=np.ones((count, 4)) if colors is None else colors,
         triangles=np.asarray(triangles),
-        triangle_materials=np.zeros(len(triangles), int) if triangle_materials is None else triangle_materials,
+        triangle_materials=np.zeros(len(triangles), int)
+        if triangle_materials is None
+        else np.asarray(triangle_materials),
         bindings=np.zeros((count, 4), int),
         weights=np.tile([1.0, 0, 0, 0], (count, 1)),
         binding_joints=np.zeros(1, int),

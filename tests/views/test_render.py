@@ -165,14 +165,48 @@ def test_a_fine_texture_seen_from_afar_is_its_mean_light():
     assert np.ptp(light) < 0.02
 
 
-def test_backs_are_hidden_unless_double_sided():
-    sign = quad(1.6)
-    cameras = views(azimuths=(0.0, 180.0), elevation=0.0)
-    assert render(sign, sign.positions, cameras).mask.max(axis=(1, 2)).tolist() == [1, 0]
+def test_both_sides_of_a_double_sided_sheet_look_alike():
     both = quad(1.6, (Material("m", np.ones(4), double_sided=True),))
-    out = render(both, both.positions, cameras)
+    out = render(both, both.positions, views(azimuths=(0.0, 180.0), elevation=0.0))
     assert out.mask[:, 16:48, 16:48].min() == 1
     np.testing.assert_array_equal(out.rgb[0], out.rgb[1])
+
+
+def two_sheets(double_sided):
+    """A red sheet at z = 0.3 that faces +Z, and a blue one at z = -0.3 that does too."""
+    corners = np.concatenate([np.add(quad(1.2).positions, [0, 0, 0.3]), np.add(quad(0.8).positions, [0, 0, -0.3])])
+    materials = (
+        Material("near", np.array([1.0, 0, 0, 1]), double_sided=double_sided),
+        Material("far", np.array([0, 0, 1.0, 1])),
+    )
+    return mesh(
+        corners, [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], materials=materials, triangle_materials=[0, 0, 1, 1]
+    )
+
+
+def test_the_back_of_a_sheet_shows_only_where_no_front_does():
+    """Seen from -Z both backs are seen, the nearer first; turned round, the red back is nearer than the blue front."""
+    sheets = two_sheets(False)
+    behind = views(azimuths=(180.0,), elevation=0.0)
+    assert render(sheets, sheets.positions, behind).rgb[0, 32, 32].argmax() == 2
+    faced = sheets.positions.copy()
+    faced[4:, 0] *= -1  # the blue sheet now faces -Z
+    faced[:4, 2] = -0.6  # and the red one stands before it, its back to us
+    assert render(sheets, faced, behind).rgb[0, 32, 32].argmax() == 2
+    assert render(sheets, faced, behind).rgb[0, 32, 20].argmax() == 0
+    doubled = two_sheets(True)
+    assert render(doubled, faced, behind).rgb[0, 32, 32].argmax() == 0
+    hit = render(sheets, faced, behind)
+    np.testing.assert_allclose(hit.depth[0, 32, 20], np.linalg.norm(behind.centers[0]) - 0.6, rtol=1e-4)
+
+
+def test_closed_bodies_never_show_their_backs():
+    """A ball seen from inside is not there; one with a hole is."""
+    ball = sphere(20, 40)
+    inside = orbit((0, 0, 0), 0.1, FORWARD, UP, size=32)
+    assert render(ball, ball.positions, inside).mask.max() == 0
+    holed = mesh(ball.positions, ball.triangles[80:], normals=ball.normals)
+    assert render(holed, holed.positions, inside).mask.min() > 0.9
 
 
 def test_vertex_colours_and_base_colour_multiply():

@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from animax.assets.mesh import Mesh
 from animax.views.colour import decode_srgb, encode_srgb
@@ -27,6 +29,7 @@ class Appearance:
     Attributes:
         triangles: (T, 3) vertex indices.
         double_sided: (T,) of bool.
+        open: (T,) of bool, part of a sheet or a shell with holes, whose back can come into sight.
         texcoords: (T, 3, 2) of the corners, in widths and heights of the texture.
         tints: (T, 3, 3) linear colour of the corners: vertex colour times base colour factor.
         normals: (T, 3, 3) of the corners: coordinates in the dual of the triangle's ``frames`` at rest. Where the
@@ -41,6 +44,7 @@ class Appearance:
 
     triangles: IntArray
     double_sided: NDArray[np.bool_]
+    open: NDArray[np.bool_]
     texcoords: Floats
     tints: Floats
     normals: Floats
@@ -96,6 +100,7 @@ def _prepare(mesh: Mesh) -> Appearance:
     return Appearance(
         triangles=triangles,
         double_sided=np.array([material.double_sided for material in mesh.materials])[materials],
+        open=_open(mesh.positions, triangles),
         texcoords=texcoords.astype(np.float32),
         tints=(mesh.colors[triangles][..., :3] * factors[materials, None]).astype(np.float32),
         normals=_dual_coordinates(mesh.positions[triangles], mesh.normals[triangles]).astype(np.float32),
@@ -105,6 +110,26 @@ def _prepare(mesh: Mesh) -> Appearance:
         levels=levels,
         texels=texels,
     )
+
+
+def _open(positions: NDArray[np.float64], triangles: IntArray) -> NDArray[np.bool_]:
+    """(T,) whether triangles belong to a connected part in which some edge is not run through once each way."""
+    if not len(triangles):
+        return np.zeros(0, bool)
+    grid = max(float(np.ptp(positions, axis=0).max()), 1e-30) * 1e-6
+    _, welded = np.unique(np.rint(positions / grid), axis=0, return_inverse=True)
+    corners = welded.reshape(-1)[triangles]
+    count = int(welded.max()) + 1
+    whole = np.all(corners != np.roll(corners, 1, axis=1), axis=1)
+    start, end = corners[whole].T.reshape(-1), np.roll(corners[whole], -1, axis=1).T.reshape(-1)
+    _, edge = np.unique(np.minimum(start, end) * count + np.maximum(start, end), return_inverse=True)
+    balance = np.bincount(edge, weights=np.where(start < end, 1.0, -1.0))
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(count, count))
+    parts, part = connected_components(graph, directed=False)
+    holed = np.zeros(parts, bool)
+    holed[part[start[balance[edge] != 0]]] = True
+    out: NDArray[np.bool_] = holed[part[corners[:, 0]]]
+    return out
 
 
 def _dual_coordinates(corners: NDArray[np.float64], normals: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -70,8 +70,10 @@ def render(
 ) -> Rendering:
     """Render skinned ``vertices`` (N, 3) or (F, N, 3), world space, of ``mesh`` into every camera.
 
-    Triangles are seen from their front, counter-clockwise side, and from both if their material is double-sided; what
-    reaches behind a camera is not drawn. Light comes from the camera and from a hemisphere about ``up`` (3,).
+    Triangles are seen from their front, counter-clockwise side, and from both if their material is double-sided. The
+    back of an open, single-sided one shows where nothing else would: a fin that is one sheet is there in every view,
+    and the shell of a toon outline does not hide the body. What reaches behind a camera is not drawn. Light comes from
+    the camera and from a hemisphere about ``up`` (3,).
 
     Raises:
         OptionError: the vertices are not those of the mesh, or not finite.
@@ -169,14 +171,24 @@ class _Scene:
         places, pairs, weights, depths = [], [], [], []
         for image in range(len(images)):
             kept = np.flatnonzero(areas[image])
-            index, seen, depth = rasterise(points[image][triangles[kept]], size)
+            corners, push = self._backs_behind(points[image][triangles[kept]], areas[image, kept], kept)
+            index, seen, depth = rasterise(corners, size)
             hit = np.flatnonzero(index >= 0)
             places.append(hit + image * size * size)
             pairs.append(kept[index.reshape(-1)[hit]] + image * len(triangles))
             weights.append(seen.reshape(-1, 3)[hit])
-            depths.append(depth.reshape(-1)[hit])
+            depths.append(depth.reshape(-1)[hit] / push[index.reshape(-1)[hit]])
         light = self._light(view, frame, areas, np.concatenate(pairs), np.concatenate(weights))
         return _Samples(np.concatenate(places), light, np.concatenate(depths))
+
+    def _backs_behind(self, corners: Floats, areas: Floats, kept: IntArray) -> tuple[Floats, Floats]:
+        """Corners (K, 3, 3) with the backs of single-sided triangles moved along their rays behind everything else, and
+        by which factor (K,) each was moved.
+        """
+        backs = (areas < 0) & ~self.appearance.double_sided[kept]
+        depth = corners[..., 2]
+        push = np.where(backs, np.float32(1.1) * depth.max(initial=1.0) / depth.min(initial=1.0), np.float32(1))
+        return corners * push[:, None, None], push
 
     def _light(self, view: IntArray, frame: IntArray, areas: Floats, pairs: IntArray, weights: Floats) -> Floats:
         """Linear colour (S, 3) of samples: what each triangle needs once is worked out before what each sample needs.
@@ -184,7 +196,7 @@ class _Scene:
         Args:
             view: (I,) of the images.
             frame: (I,) of the images.
-            areas: (I, T) of the triangles in the images, samples.
+            areas: (I, T) signed, of the triangles in the images, samples.
             pairs: (S,) image and triangle that a sample sees, index into ``areas`` as a flat array.
             weights: (S, 2 or more) barycentric weights of the second and third corner.
         """
@@ -196,7 +208,7 @@ class _Scene:
         images, triangle = np.divmod(chosen, max(1, areas.shape[1]))
         radiance = self._radiance(view[images], frame[images], triangle)
         corners = np.concatenate([radiance, self.appearance.texcoords[triangle]], axis=-1)
-        level = self._levels(triangle, areas.reshape(-1)[chosen])
+        level = self._levels(triangle, np.abs(areas.reshape(-1)[chosen]))
 
         which = rank[pairs]
         values = np.take(corners[:, 0], which, axis=0)
@@ -206,17 +218,17 @@ class _Scene:
         return light
 
     def _areas(self, points: Floats) -> Floats:
-        """(I, T) of the triangles that are to be drawn, in samples; 0 for the others: backs, and what is behind."""
+        """(I, T) of the triangles in samples, negative where the back is seen; 0 for those not drawn."""
         half = np.float32(self.cameras.size / 2)
         depth = points[..., 2]
         behind = depth <= NEAR * np.abs(depth).max(initial=0.0)
         depth = np.where(behind, np.float32(1), depth)
         x, y = (np.take(points[..., axis] / depth * half, self.appearance.triangles.T, axis=1) for axis in (0, 1))
         area = (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0]) - (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0])
-        area[(area < 0) & ~self.appearance.double_sided] = 0
+        area[(area < 0) & ~(self.appearance.double_sided | self.appearance.open)] = 0
         if behind.any():
             area[behind[:, self.appearance.triangles].any(axis=-1)] = 0
-        areas: Floats = np.abs(area) / np.float32(2)
+        areas: Floats = area / np.float32(2)
         return areas
 
     def _radiance(self, view: IntArray, frame: IntArray, triangle: IntArray) -> Floats:
