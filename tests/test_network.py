@@ -124,6 +124,8 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
     """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended."""
     torch.manual_seed(0)
     full = VideoPoseTransformer(SMALL).eval()
+    for head in (full.pose_head, full.rgb_head[1]):  # these start at zero too, and would hide everything else
+        torch.nn.init.normal_(head.weight)
     plain = VideoPoseTransformer(replace(SMALL, multi_view=False, modality_embedding=False)).eval()
     missing = plain.load_state_dict(full.state_dict(), strict=False)
     assert not missing.missing_keys
@@ -131,6 +133,32 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
     with torch.no_grad():
         for a, b in zip(full(**given), plain(**given), strict=True):
             close(a, b, 1e-5)
+
+
+def test_a_fresh_network_predicts_the_template():
+    given = inputs()
+    with torch.no_grad():
+        rgb, pose = VideoPoseTransformer(SMALL)(**given)
+    assert torch.equal(rgb, given["template_rgb"][:, :, None].expand_as(rgb))
+    assert torch.equal(pose, given["template_pose"][:, :, None].expand_as(pose))
+
+
+def test_the_trunk_sees_only_what_differs_from_the_template():
+    """Moving template and noisy latents alike, as far as the noise level lets them show, moves the prediction alike."""
+    network, given = build(), inputs()
+    shift = torch.randn_like(given["template_pose"])
+    signal = 1 - torch.cat([given["sigma"][:, :1], given["sigma"][:, 1:].repeat_interleave(4, dim=1)], dim=1)
+    # the template token itself is hidden, so that only the subtraction is looked at
+    for parameter in network.pose_embedding.parameters():
+        torch.nn.init.zeros_(parameter)
+    moved = {
+        **given,
+        "template_pose": given["template_pose"] + shift,
+        "pose": given["pose"] + signal[:, None, :, None, None, None] * shift[:, :, None],
+    }
+    with torch.no_grad():
+        before, after = network(**given)[1], network(**moved)[1]
+    close(after - before, shift[:, :, None].expand_as(before))
 
 
 def test_the_two_tokens_of_a_place_share_their_position():

@@ -60,6 +60,8 @@ class NetworkConfig:
         text_scale: factor on the text's tokens, to bring unit vectors to unit variance.
         prediction: what the head gives: the clean latents, or the velocity noise − latents.
         pooled_text: add the text's first token to the timestep embedding.
+        residual: the trunk sees and predicts latents relative to the template's, so that zero is the rest pose: it is
+            given z − (1 − σ) c and its output is added to c. For latents that are nearly linear in what moves.
         multi_view: cross-view attention and rays (stage 2). Off: views do not see each other.
         joint: RGB tokens take part; off is the pose-only ablation.
         shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
@@ -77,6 +79,7 @@ class NetworkConfig:
     text_scale: float = 1.0
     prediction: Literal["clean", "velocity"] = "clean"
     pooled_text: bool = True
+    residual: bool = False
     multi_view: bool = True
     joint: bool = True
     shared_positions: bool = True
@@ -103,6 +106,7 @@ EMBEDDED = NetworkConfig(
     ffn=768,
     text_width=384,
     text_scale=384**0.5,
+    residual=True,
 )
 """Ships with the package and runs on two CPU cores."""
 
@@ -276,6 +280,10 @@ class VideoPoseTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Parameter(torch.randn(1, 1, 2, d) / d**0.5)
+        if config.residual:
+            for name, parameter in self.named_parameters():
+                if name.startswith(("pose_head", "rgb_head.1", "rgb_head.weight", "rgb_head.bias")):
+                    nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -305,14 +313,18 @@ class VideoPoseTransformer(nn.Module):
         batch, views, frames = pose.shape[:3]
         slots = sigma.shape[1]
         places = config.pose.grid**2
-        streams = [(config.pose, pose, template_pose, self.pose_embedding)]
+        streams = [(config.pose, pose, template_pose, self.pose_embedding, self.pose_head)]
         if rgb is not None and template_rgb is not None:
-            embedding = self.pose_embedding if self.shared_latents else self.rgb_embedding
-            streams.insert(0, (config.rgb, rgb, template_rgb, embedding))
+            shared = self.shared_latents
+            embedding = self.pose_embedding if shared else self.rgb_embedding
+            streams.insert(0, (config.rgb, rgb, template_rgb, embedding, self.pose_head if shared else self.rgb_head))
 
         # tokens of a view: [c_rgb, x_rgb, c_pose, x_pose]
+        signal = 1 - self.per_frame(sigma)[:, None, :, None, None, None].to(pose.dtype)
         tokens = []
-        for stream, noisy, template, embedding in streams:
+        for stream, noisy, template, embedding, _ in streams:
+            if config.residual:
+                noisy = noisy - signal * template[:, :, None]
             sequence = torch.cat([to_patches(template[:, :, None], stream), to_patches(noisy, stream)], dim=2)
             tokens.append(embedding(sequence.flatten(2, 3)))  # (B, V, (1 + S) · places, d)
         x = torch.cat(tokens, dim=2)
@@ -346,11 +358,16 @@ class VideoPoseTransformer(nn.Module):
             .unflatten(2, (len(streams), 1 + slots, places))
         )
         x = x[:, :, :, 1:]  # condition tokens predict nothing
-        out_pose = from_patches(self.pose_head(x[:, :, -1]), config.pose, frames)
-        if len(streams) == 1:
-            return None, out_pose
-        head = self.pose_head if self.shared_latents else self.rgb_head
-        return from_patches(head(x[:, :, 0]), config.rgb, frames), out_pose
+        predicted = []
+        for i, (stream, _, template, _, head) in enumerate(streams):
+            out = from_patches(head(x[:, :, i]), stream, frames)
+            predicted.append(out + template[:, :, None] if config.residual else out)
+        return (predicted[0] if len(streams) == 2 else None), predicted[-1]
+
+    def per_frame(self, sigma: Tensor) -> Tensor:
+        """Noise levels (B, F) of frames from those of slots (B, S)."""
+        patch = self.config.pose.patch[0]
+        return torch.cat([sigma[:, :1], sigma[:, 1:].repeat_interleave(patch, dim=1)], dim=1)
 
     def _time(self, sigma: Tensor, context: Tensor, streams: int) -> Tensor:
         """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text

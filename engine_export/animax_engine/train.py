@@ -85,9 +85,7 @@ def flow_loss(
 ) -> tuple[Tensor, Tensor | None]:
     """Loss of the pose and of the RGB stream for noise levels ``sigma`` (B, S); clean slots are out of it."""
     dtype = network.modulation.dtype
-    patch = network.config.pose.patch[0]
-    per_frame = torch.cat([sigma[:, :1], sigma[:, 1:].repeat_interleave(patch, dim=1)], dim=1)
-    level = per_frame[:, None, :, None, None, None]
+    level = network.per_frame(sigma)[:, None, :, None, None, None]
     weight = torch.where(level > 0, level.clamp(min=SIGMA_MIN) ** -2, 0.0)
     keep = keep_image[:, None, None, None, None, None]
 
@@ -240,6 +238,8 @@ class Trainer:
         if weights_only:
             ours = self.master.state_dict()
             fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
+            if state["network"].get("residual", False) != self.master.config.residual:
+                fitting = {k: v for k, v in fitting.items() if "head" not in k}  # heads of another kind of output
             for name in sorted(set(ours) - set(fitting)):
                 print(f"not in {path.name}, starts fresh: {name}")
             self.master.load_state_dict(fitting, strict=False)
