@@ -10,6 +10,7 @@ COMMANDS = {
     "procedural": ("animax_engine.dataset.procedural", "write a folder of procedural rigs to train on"),
     "train": ("animax_engine.train", "train the network on a bank"),
     "evaluate": ("animax_engine.evaluate", "measure the motion chain (--oracle) or generated motion (--generation)"),
+    "gallery": ("animax_engine.gallery", "draw strips of what a model makes"),
     "export": ("animax_engine.export", "write a checkpoint as an ONNX model folder"),
     "distil-text": ("animax_engine.text.distil", "train the text encoder on its teacher"),
 }

@@ -114,7 +114,8 @@ def animate(
         observations = reject_jumps(model.space.codec.decode(maps, template.markers, VIEW_SIZE), VIEW_SIZE)
         points = triangulate(template.cameras, observations)
     with run.stage(Stage.ROTATIONS):
-        pose = solve_rotations(rig.skeleton, template.markers, points, model.fps)
+        # what the network draws is never exact: bones that seem to stretch are noise
+        pose = solve_rotations(rig.skeleton, template.markers, points, model.fps, stretch=False)
     with run.stage(Stage.CLEAN):
         clip = clean(rig, pose, model.fps, request)
     if debug is not None:
