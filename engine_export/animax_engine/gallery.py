@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--facing", help="of all rigs; default: estimated")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     pairs = [(Path(rig), prompt) for rig, _, prompt in (pair.partition("=") for pair in args.pairs)]
     pairs = pairs or [(args.examples / f"{name}.glb", prompt) for name, prompt in EXAMPLES]
     model = load_model(args.model)
