@@ -11,7 +11,7 @@ from animax.assets.markers import MarkerKind, choose_markers
 from animax.errors import GenerationError
 from animax.motion import inverse_kinematics as ik
 from animax.motion.inverse_kinematics import inverse_fk, solve_rotations
-from animax.motion.triangulate import Points
+from animax.motion.triangulate import Points, _fill_gaps
 
 from .synthetic import biped, random_pose, snake
 
@@ -227,3 +227,78 @@ def test_a_body_of_which_nothing_is_seen_stays_at_rest():
     pose = solve_rotations(rig.skeleton, markers, dim, 16.0)
     assert np.rad2deg(rotations.between(pose.rotations, rig.skeleton.rest.rotations)).max() < 5
     assert np.isfinite(pose.translations).all()
+
+
+def hidden(points, which, frames):
+    """Points as triangulation gives them when the markers ``which`` leave the views for ``frames``."""
+    out = Points(*(a.copy() for a in (points.points, points.confidence, points.residual, points.sigma)))
+    out.points[np.ix_(frames, which)] = np.nan
+    for array in (out.confidence, out.residual, out.sigma):
+        array[np.ix_(frames, which)] = 0.0
+    return _fill_gaps(out)
+
+
+def jumps_and_errors(rig, markers, pose, truth):
+    """Turns (F-1, D) between frames and errors (F, D) of the drivers' world rotations, degrees."""
+    turns, true = (
+        rotations.from_matrix(
+            m[..., :3, :3] / np.cbrt(np.linalg.det(m[..., :3, :3]))[..., None, None],
+        )[:, markers.drivers]
+        for m in (rig.skeleton.globals(pose), rig.skeleton.globals(truth))
+    )
+    return np.rad2deg(rotations.between(turns[1:], turns[:-1])), np.rad2deg(rotations.between(turns, true))
+
+
+@pytest.mark.parametrize("gap", [(0, 9), (14, 24), (27, 40)], ids=["first", "inner", "last"])
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("hide", ["tail and twist", "all"])
+def test_a_body_that_leaves_the_views_does_not_flip(gap, seed, hide):
+    rig = biped()
+    truth = random_pose(rig, 40, degrees=20, smooth=5.0, seed=seed)
+    # the whole rig moves off by its own size meanwhile, so that where a marker was last seen says nothing
+    away = np.interp(np.arange(40), [gap[0], gap[1]], [0.0, 100 * rig.size])
+    truth.translations[:, 1] += away[:, None] * np.array([0.0, 0.0, 1.0])
+    markers = choose_markers(rig)
+    points = observed(rig, markers, truth, noise=0.005, seed=seed)
+    whole = solve_rotations(rig.skeleton, markers, points, 16.0)
+    body = [markers.joints == rig.skeleton.names.index(name) for name in ("hand_l", "head")]
+    which = np.flatnonzero(np.any(body, axis=0) & ((markers.kinds != MarkerKind.HEAD) | (hide == "all")))
+    frames = np.arange(*gap)
+    pose = solve_rotations(rig.skeleton, markers, hidden(points, which, frames), 16.0)
+
+    jumps, errors = jumps_and_errors(rig, markers, pose, truth)
+    true_jumps, _ = jumps_and_errors(rig, markers, truth, truth)
+    assert jumps.max() < true_jumps.max() + 15
+    # what is unseen stays within what a body turns meanwhile, and the frames that are seen are as good as ever
+    assert errors[frames].max() < 60
+    elsewhere = np.setdiff1d(np.arange(40), np.arange(gap[0] - 2, gap[1] + 2))
+    _, unhidden = jumps_and_errors(rig, markers, whole, truth)
+    assert np.sqrt(np.mean(errors[elsewhere] ** 2)) < 1.15 * np.sqrt(np.mean(unhidden[elsewhere] ** 2))
+
+
+def test_a_gap_is_bridged_from_both_sides_and_an_end_is_held():
+    rig = biped()
+    markers = choose_markers(rig)
+    head = rig.skeleton.names.index("head")
+    frames, gap = 40, np.arange(12, 28)
+    turn = np.deg2rad(np.linspace(0, 80, frames))[:, None] * np.array([0.0, 1.0, 0.0])
+    truth = rig.skeleton.posed(rotations=np.repeat(rig.skeleton.rest.rotations[None], frames, axis=0))
+    truth.rotations[:, head] = rotations.multiply(truth.rotations[:, head], rotations.from_rotation_vector(turn))
+    points = observed(rig, markers, truth)
+    which = np.flatnonzero((markers.joints == head) & (markers.kinds != MarkerKind.HEAD))
+    bridged = solve_rotations(rig.skeleton, markers, hidden(points, which, gap), 16.0)
+    assert jumps_and_errors(rig, markers, bridged, truth)[1].max() < 3
+    held = solve_rotations(rig.skeleton, markers, hidden(points, which, np.arange(24, frames)), 16.0)
+    last = np.rad2deg(rotations.between(held.rotations[24:, head], held.rotations[23, head]))
+    assert last.max() < 6
+
+
+def test_a_rig_that_leaves_the_views_keeps_its_last_place():
+    rig = biped()
+    markers = choose_markers(rig)
+    truth = random_pose(rig, 20)
+    points = hidden(observed(rig, markers, truth), np.arange(len(markers)), np.arange(12, 20))
+    pose = solve_rotations(rig.skeleton, markers, points, 16.0)
+    at = rig.skeleton.positions(pose)
+    assert np.linalg.norm(at[12:] - at[11], axis=-1).max() < 0.02 * rig.size
+    assert np.linalg.norm(at[:12] - rig.skeleton.positions(truth)[:12], axis=-1).max() < 0.01 * rig.size

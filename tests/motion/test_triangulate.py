@@ -83,15 +83,15 @@ def test_views_that_contradict_the_others_are_dropped(broken):
     assert np.linalg.norm(found.points - points, axis=-1).max() < 0.03
 
 
-def test_gaps_are_interpolated_at_low_confidence():
+def test_gaps_are_interpolated_and_are_no_evidence():
     points, pixels = scene()
     confidence = np.ones(pixels.shape[:-1])
     confidence[:3, 4:7, 2] = 0.0
     confidence[:, :, 5] = 0.0
     found = triangulate(CAMERAS, Observations(pixels, confidence))
     np.testing.assert_allclose(found.points[:, 2], points[:, 2], atol=1e-6)
-    assert found.confidence[4:7, 2].max() < 0.11
-    assert found.confidence[5, 2] < found.confidence[4, 2]
+    assert not found.confidence[4:7, 2].any()
+    assert found.sigma[5, 2] > found.sigma[4, 2] > found.sigma[3, 2]
     assert not found.confidence[:, 5].any()
     assert np.isfinite(found.points).all()
 

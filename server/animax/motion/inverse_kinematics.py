@@ -6,7 +6,8 @@ relative to their parent. The estimate is the most probable one: squared marker 
 (soft-L1), a wide prior around the rest pose, and a wide prior on the change from frame to frame. Where markers show a
 rotation the data outweigh the priors by orders of magnitude; a rotation that they do not show (twist about a chain
 without off-axis markers) comes out as the smallest turn relative to the parent, which is zero-twist (parallel)
-transport.
+transport. What some frames show and others do not (a marker leaves the views) is carried over from those that do: where
+markers are out of sight the pull towards rest gives way to that towards the neighbouring frames.
 
 Turns are written in rest axes: Δⱼ, the rotation that took joint j from its rest orientation to its present one, is
 Δ_parent · Xⱼ, with Xⱼ the joint's own turn. Heads then follow from rest positions h°:
@@ -33,6 +34,9 @@ IntArray = NDArray[np.int64]
 
 REST_SPREAD = np.deg2rad(60.0)
 """Standard deviation of a joint's turn from rest."""
+CARRIED = 1e-3
+"""Share of the priors around rest that remains where a turn's markers, seen in other frames, are out of sight: a gap is
+bridged from both sides, and at an end the last sight is kept for seconds."""
 SPEED_SPREAD = np.deg2rad(320.0)
 """Standard deviation of a joint's turning speed, radians a second."""
 SIGMA_FLOOR = 5e-4
@@ -88,13 +92,15 @@ def solve_rotations(
     extent = _extent(tree)
     sigma = np.maximum(points.sigma, SIGMA_FLOOR * extent)
     information = points.confidence / sigma**2
-    turns, places = _start(tree, points.points, information)
+    shown = _shown(tree, points.confidence)
+    turns, places = _start(tree, points.points, information, shown)
 
-    rest_weight = 1.0 / REST_SPREAD**2
+    rest_weight = np.maximum(shown, CARRIED)[..., None] / REST_SPREAD**2
     speed_weight = (fps / SPEED_SPREAD) ** 2
     # a place may change by half an extent a second; far weaker than one marker
     place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
-    stay_weight = np.where(tree.parents[tree.movers] < 0, 0.0, 1.0 / (STRETCH_SPREAD * extent) ** 2)
+    stay_weight = np.maximum(shown[:, tree.owners[tree.movers]], CARRIED) / (STRETCH_SPREAD * extent) ** 2
+    stay_weight[:, tree.parents[tree.movers] < 0] = 0.0
     scale = np.maximum(ROBUST * sigma, ROBUST_FLOOR * extent)
     damping, cost = 1e-4, np.inf
     accepted = (turns, places)
@@ -109,10 +115,10 @@ def solve_rotations(
         drift = np.diff(places, axis=0)
         new_cost = float(
             np.sum(2 * information * scale**2 * (loss - 1))
-            + rest_weight * np.sum(bend**2)
+            + np.sum(rest_weight * bend**2)
             + speed_weight * np.sum(change**2)
             + place_weight * np.sum(drift**2)
-            + np.sum(stay_weight[:, None] * places**2)
+            + np.sum(stay_weight[..., None] * places**2)
         )
         if new_cost < cost:
             improvement = 1 - new_cost / cost if np.isfinite(cost) else 1.0
@@ -121,11 +127,11 @@ def solve_rotations(
             hessian, gradient = _normal_equations(tree, delta, heads, at, errors, information / loss)
             size = 3 * tree.turns
             diagonal = np.arange(hessian.shape[-1])
-            hessian[:, diagonal[:size], diagonal[:size]] += rest_weight
+            hessian[:, diagonal[:size], diagonal[:size]] += np.repeat(rest_weight[..., 0], 3, axis=1)
             # a root of which nothing is seen stays where it started
-            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3) + 1e-6 / extent**2
-            gradient[:, :size] += rest_weight * bend.reshape(len(bend), -1)
-            gradient[:, size:] += (stay_weight[:, None] * places).reshape(len(places), -1)
+            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3, axis=1) + 1e-6 / extent**2
+            gradient[:, :size] += (rest_weight * bend).reshape(len(bend), -1)
+            gradient[:, size:] += (stay_weight[..., None] * places).reshape(len(places), -1)
             coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
             flow = np.concatenate([change.reshape(-1, size), drift.reshape(len(drift), 3 * len(tree.movers))], axis=-1)
             flow *= coupling
@@ -295,7 +301,10 @@ def _stretched(skeleton: Skeleton, markers: MarkerSet, points: Points) -> tuple[
             change = distance - np.linalg.norm(rest[head] - rest[other])
             trust = np.minimum(weight[:, head], weight[:, other])
             rms = np.sqrt(np.sum(trust * change**2) / max(float(trust.sum()), 1e-30))
-            noise = np.sqrt(np.median(points.sigma[:, head]) ** 2 + np.median(points.sigma[:, other]) ** 2)
+            both = trust > 0
+            if not np.any(both):
+                continue
+            noise = np.sqrt(np.median(points.sigma[both, head]) ** 2 + np.median(points.sigma[both, other]) ** 2)
             if rms > max(STRETCH_SIGMAS * noise, STRETCH_LEAST * extent):
                 out.append(driver)
                 break
@@ -327,15 +336,39 @@ def _forward(tree: _Tree, turns: Array, places: Array) -> tuple[Array, Array]:
     return delta, heads
 
 
-def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Array]:
-    """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation."""
+def _shown(tree: _Tree, confidence: Array) -> Array:
+    """(F, D) in [0, 1]: the least confidence of the markers that show a turn, relative to the marker's best frame.
+
+    A turn is shown by the markers on its joints and by the next heads below. Markers that no frame sees do not count,
+    and a turn that has no others is 1 throughout.
+    """
+    best = confidence.max(axis=0, initial=0.0)
+    relative = np.where(best > 0, np.minimum(1.0, 2 * confidence / np.maximum(best, 1e-300)), 1.0)
+    shown = np.ones((len(confidence), tree.turns))
+    on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * _extent(tree)
+    for marker, carrier in enumerate(tree.carriers):
+        joints = [int(carrier)]
+        top = _next_carrier(tree, int(carrier)) if on_head[marker] else -1
+        while top >= 0 and joints[-1] != top:
+            joints.append(int(tree.parents[joints[-1]]))
+        for turn in np.unique(tree.owners[joints]):
+            shown[:, turn] = np.minimum(shown[:, turn], relative[:, marker])
+    return shown
+
+
+def _start(tree: _Tree, targets: Array, information: Array, shown: Array) -> tuple[Array, Array]:
+    """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation.
+
+    In frames that do not show a joint's turn, it is pulled towards where the frames about them that do have it.
+    """
     frames = len(targets)
     delta = np.broadcast_to(np.eye(3), (frames, len(tree.joints), 3, 3)).copy()
     turns = np.broadcast_to(rotations.IDENTITY, (frames, tree.turns, 4)).copy()
     heads = np.zeros((frames, len(tree.joints), 3))
     places = np.zeros((frames, len(tree.movers), 3))
     slot = {int(joint): i for i, joint in enumerate(tree.movers)}
-    on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * _extent(tree)
+    extent = _extent(tree)
+    on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * extent
     prior = 1.0 / REST_SPREAD**2
     for joint in range(len(tree.joints)):
         parent = tree.parents[joint]
@@ -347,27 +380,45 @@ def _start(tree: _Tree, targets: Array, information: Array) -> tuple[Array, Arra
             continue  # a joint left out: the descent turns it
         own = np.flatnonzero(tree.carriers == joint)
         below = [m for m in np.flatnonzero(on_head) if _next_carrier(tree, tree.carriers[m]) == joint]
-        below = [m for m in below if int(tree.carriers[m]) not in slot]
         rest = np.concatenate([tree.offsets[own], *(_arm_from(tree, tree.carriers[m], joint)[None] for m in below)])
         which = np.concatenate([own, np.array(below, np.int64)])
         # the head of a driver below joints that turn is not rigid with this one, but tells where it points
         direct = np.array([True] * len(own) + [tree.parents[tree.carriers[m]] == joint for m in below])
         weight = information[:, which] * np.where(direct, 1.0, LOOSE)
+        # nor is one that stretches, by as much as its prior allows
+        slides = np.array([False] * len(own) + [int(tree.carriers[m]) in slot for m in below])
+        weight[:, slides] /= 1 + weight[:, slides] * (STRETCH_SPREAD * extent) ** 2
         total = np.maximum(weight.sum(axis=1), 1e-30)
         mean_rest = weight @ rest / total[:, None]
         mean_seen = np.einsum("fm,fmi->fi", weight, targets[:, which]) / total[:, None]
         seen = targets[:, which] - mean_seen[:, None]
         covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
         delta[:, joint] = _nearest_rotation(covariance + prior * above)
+        clear = shown[:, tree.owners[joint]] >= 0.5
+        if np.any(clear) and not np.all(clear):
+            turned = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
+            carried = above @ rotations.to_matrix(_turns_between(turned, np.flatnonzero(clear)))
+            delta[~clear, joint] = _nearest_rotation((covariance + prior * carried)[~clear])
         if joint in slot:
-            if parent < 0:
-                heads[:, joint] = tree.heads[joint]  # where nothing is seen of it
             found = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
-            blind = weight.sum(axis=1) <= 0
-            heads[:, joint] = np.where(blind[:, None], heads[:, joint], found)
-            places[:, slot[joint]] = np.einsum("fji,fj->fi", above, heads[:, joint] - base) - tree.arms[joint]
+            place = np.einsum("fji,fj->fi", above, found - base) - tree.arms[joint]
+            seen = np.flatnonzero(weight.sum(axis=1) > 0)
+            if not len(seen):
+                place[:] = tree.heads[joint] if parent < 0 else 0.0
+            for axis in range(3 if len(seen) else 0):
+                place[:, axis] = np.interp(np.arange(frames), seen, place[seen, axis])
+            places[:, slot[joint]] = place
+            heads[:, joint] = base + np.einsum("fij,fj->fi", above, tree.arms[joint] + place)
         turns[:, tree.owners[joint]] = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
     return turns, places
+
+
+def _turns_between(turns: Array, known: IntArray) -> Array:
+    """Turns (F, 4) as they are at the frames ``known``, along great arcs between these, constant outside."""
+    position = np.interp(np.arange(len(turns)), known, np.arange(len(known)))
+    before = np.floor(position).astype(np.int64)
+    after = np.minimum(before + 1, len(known) - 1)
+    return rotations.slerp(turns[known[before]], turns[known[after]], position - before)
 
 
 def _next_carrier(tree: _Tree, joint: int) -> int:

@@ -24,8 +24,6 @@ OUTLIER = 6.0
 """A view contradicts the others when its reprojection error exceeds this many typical ones."""
 LEAST_PACE = 0.02
 """Distance a frame that an unseen marker may have gone, at the least, in standard deviations of all points."""
-MEMORY = 2.0
-"""Frames over which the confidence of an interpolated point falls to a half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +32,12 @@ class Points:
 
     Attributes:
         points: (F, M, 3) world space, file units. Always finite: points that fewer than two views see are interpolated
-            in time, at low confidence; a marker that is never seen stands at the mean of the others, at confidence 0.
-        confidence: (F, M) in [0, 1].
+            in time; a marker that is never seen stands at the mean of the others.
+        confidence: (F, M) in [0, 1]; 0 where fewer than two views see the point. Interpolation is not evidence: a body
+            that leaves the views while moving is not where it was last seen.
         residual: (F, M) root mean square reprojection error over the views used, pixels; 0 where interpolated.
         sigma: (F, M) standard error of a coordinate, file units: the reprojection error carried over by the geometry of
-            the views.
+            the views; where interpolated, how far the marker may have gone meanwhile.
     """
 
     points: Array
@@ -197,11 +196,11 @@ def _solve(normal: Array, right: Array) -> Array:
 
 
 def _fill_gaps(points: Points) -> Points:
-    """Interpolate in time what fewer than two views saw; confidence falls with the distance to the nearest sight."""
+    """Interpolate in time what fewer than two views saw."""
     missing = points.confidence <= 0
     if not np.any(missing):
         return points
-    positions, confidence, sigma = points.points.copy(), points.confidence.copy(), points.sigma.copy()
+    positions, sigma = points.points.copy(), points.sigma.copy()
     frames = np.arange(len(positions))
     middle = np.nanmean(positions.reshape(-1, 3), axis=0)
     reach = float(np.linalg.norm(np.nanstd(positions.reshape(-1, 3), axis=0)))
@@ -214,9 +213,7 @@ def _fill_gaps(points: Points) -> Points:
         for axis in range(3):
             positions[gaps, marker, axis] = np.interp(gaps, seen, positions[seen, marker, axis])
         away = np.abs(frames[gaps, None] - seen).min(axis=1)
-        # how far it may have gone meanwhile
         steps = np.linalg.norm(np.diff(positions[seen, marker], axis=0), axis=-1) / np.diff(seen)
         pace = max(float(np.sqrt(np.mean(steps**2))) if len(steps) else 0.0, LEAST_PACE * reach)
-        confidence[gaps, marker] = 0.1 * confidence[seen, marker].mean() * 0.5 ** (away / MEMORY)
         sigma[gaps, marker] = np.median(sigma[seen, marker]) + pace * away
-    return Points(positions, confidence, points.residual, sigma)
+    return Points(positions, points.confidence, points.residual, sigma)
