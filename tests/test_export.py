@@ -12,8 +12,8 @@ onnx = pytest.importorskip("onnx")
 from animax.diffusion.engine import INPUTS, OUTPUTS  # noqa: E402
 from animax.diffusion.model import load_model  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
-from animax_engine.export import Defaults, example_inputs, write_model  # noqa: E402
-from animax_engine.network import EMBEDDED, VideoPoseTransformer  # noqa: E402
+from animax_engine.export import Defaults, example_inputs, read_checkpoint, write_model  # noqa: E402
+from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 
 FRAMES = 9
 
@@ -48,6 +48,25 @@ def test_graph_is_valid_and_weighs_half(exported):
     large = [w for w in graph.initializer if np.prod(w.dims) >= 4096]
     assert large
     assert all(w.data_type == onnx.TensorProto.FLOAT16 for w in large)
+
+
+def test_training_can_start_from_the_folder(exported):
+    folder, _, config = exported
+    state = read_checkpoint(folder)
+    restored = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
+    restored.load_state_dict(state["averaged"])
+    assert restored.config == config
+    assert state["frames"] == FRAMES
+    original = torch.load(folder.parent / "checkpoint.pt", weights_only=True)["averaged"]
+    for name, weight in restored.state_dict().items():
+        torch.testing.assert_close(weight, original[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_graph_tells_nothing_of_the_machine(exported):
+    folder, _, _ = exported
+    data = (folder / "denoiser.onnx").read_bytes()
+    assert b".py" not in data
+    assert str(folder.parent).encode() not in data
 
 
 def test_written_folder_loads_as_a_model(exported):

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -91,10 +92,11 @@ def export_onnx(network: VideoPoseTransformer, frames: int, path: Path) -> None:
         output_names=list(OUTPUTS),
         dynamic_shapes={"inputs": tuple({0: batch} for _ in INPUTS)},
         verbose=False,
+        optimize=False,  # ONNX Runtime optimises as it loads; here it would fold and rename weights
     )
     assert program is not None
-    program.optimize()
     model = program.model_proto
+    strip_notes(model)
     halve_weights(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
@@ -113,6 +115,27 @@ def halve_weights(model: onnx.ModelProto) -> None:
         casts.append(helper.make_node("Cast", [name + "_half"], [name], name=name + "_cast", to=TensorProto.FLOAT))
     for cast in reversed(casts):
         graph.node.insert(0, cast)
+
+
+def strip_notes(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes on every node and value (source lines of this machine, types, ranges)."""
+    graph = model.graph
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+        del item.metadata_props[:]
+        item.ClearField("doc_string")
+    del graph.value_info[:]
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """A model folder as a checkpoint to start training from: network, averaged weights (half precision), frames."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    graph = onnx.load(folder / manifest["file"]).graph
+    stored = {w.name.removesuffix("_half"): numpy_helper.to_array(w) for w in graph.initializer}
+    network = NetworkConfig.from_dict(manifest["network"])
+    with torch.device("meta"):
+        names = VideoPoseTransformer(network).state_dict()
+    weights = {name: torch.from_numpy(stored[f"network.{name}"].astype(np.float32)) for name in names}
+    return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"]}
 
 
 def parity(network: VideoPoseTransformer, frames: int, path: Path) -> dict[str, float]:

@@ -28,6 +28,7 @@ from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
 from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
+from animax_engine.export import read_checkpoint
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
 
 SIGMA_MIN = 0.05
@@ -233,8 +234,9 @@ class Trainer:
         path.with_suffix(".tmp").replace(path)
 
     def load(self, path: Path, *, weights_only: bool = False) -> None:
-        """Resume from ``path``; with ``weights_only`` start a new stage from its averaged weights."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        """Resume from the checkpoint ``path``; with ``weights_only`` start a new stage from its averaged weights, or
+        from those of the model folder ``path``."""
+        state = read_checkpoint(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
         if weights_only:
             ours = self.master.state_dict()
             fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
@@ -281,7 +283,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bank", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--start", type=Path, help="checkpoint whose averaged weights a new stage starts from")
+    parser.add_argument("--start", type=Path, help="checkpoint or model folder that a new stage starts from")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--grid", type=int, default=EMBEDDED.pose.size)
