@@ -13,7 +13,7 @@ from animax.motion import inverse_kinematics as ik
 from animax.motion.inverse_kinematics import inverse_fk, solve_rotations
 from animax.motion.triangulate import Points, _fill_gaps
 
-from .synthetic import biped, random_pose, snake
+from .synthetic import biped, make_rig, random_pose, snake
 
 
 def observed(rig, markers, pose, *, noise=0.0, seed=0):
@@ -302,3 +302,16 @@ def test_a_rig_that_leaves_the_views_keeps_its_last_place():
     at = rig.skeleton.positions(pose)
     assert np.linalg.norm(at[12:] - at[11], axis=-1).max() < 0.02 * rig.size
     assert np.linalg.norm(at[:12] - rig.skeleton.positions(truth)[:12], axis=-1).max() < 0.01 * rig.size
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_rigid_body_that_slides_partly_out_of_the_views_does_not_turn(seed):
+    rig = make_rig({"gate": (None, (0.0, 1.0, 0.0))})
+    markers = choose_markers(rig)
+    frames = 17
+    truth = rig.skeleton.posed(rotations=np.repeat(rig.skeleton.rest.rotations[None], frames, axis=0))
+    truth.translations[1:, 1] += 100 * 0.9 * rig.size * np.array([0.0, 1.0, 0.0])
+    points = observed(rig, markers, truth, noise=0.005, seed=seed)
+    tail = np.flatnonzero(markers.kinds == MarkerKind.TAIL)
+    pose = solve_rotations(rig.skeleton, markers, hidden(points, tail, np.arange(1, frames)), 16.0)
+    assert jumps_and_errors(rig, markers, pose, truth)[1].max() < 15
