@@ -15,6 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
+# tests work on small arrays, where threads that wait for one another cost more than they bring
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("animax", deadline=None)  # a busy machine is no failure
 settings.load_profile("animax")
 
