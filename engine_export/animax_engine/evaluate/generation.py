@@ -16,6 +16,7 @@ from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
 from animax.diffusion.model import Model, load_model
 from animax.errors import AnimaxError
+from animax.motion.clip import Clip
 from animax.motion.travel import remove_travel
 from animax.pipeline import animate
 from animax.request import Request
@@ -74,10 +75,13 @@ def evaluate_rig(
     def track(pose_globals: Array) -> Array:
         return to_body(rig, markers.positions(pose_globals))
 
-    real = [
-        Track(track(rig.skeleton.globals(remove_travel(clip, rig).pose)), bool(facts[clip.name]["loop"]))
-        for clip in clips
-    ]
+    def real_track(clip: Clip) -> Track:
+        points = track(rig.skeleton.globals(remove_travel(clip, rig).pose))
+        loops = bool(facts[clip.name]["loop"])
+        # what the manifest alone calls a loop still has its closing frame
+        return Track(points[:-1] if loops and not clip.loop else points, loops or clip.loop)
+
+    real = [real_track(clip) for clip in clips]
     chosen = random.permutation(len(clips))[:per_rig]
     for wanted in chosen:
         fact = facts[clips[wanted].name]

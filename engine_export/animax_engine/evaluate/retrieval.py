@@ -20,7 +20,7 @@ class Track:
 
     Attributes:
         points: (F, M, 3) in the rig's body frame.
-        loop: the end joins the start.
+        loop: the frame after the last equals the first.
     """
 
     points: Array
@@ -28,10 +28,10 @@ class Track:
 
     def unrolled(self, frames: int) -> Array:
         """The points, a loop repeated until it holds ``frames`` and one more cycle."""
-        if not self.loop or len(self.points) < 3:
+        if not self.loop:
             return self.points
-        cycle = self.points[:-1]
-        return np.concatenate([cycle] * (2 + frames // len(cycle)))[: frames + len(cycle)]
+        repeats = 2 + frames // len(self.points)
+        return np.concatenate([self.points] * repeats)[: frames + len(self.points)]
 
 
 def clip_distance(made: Array, real: Track) -> float:
