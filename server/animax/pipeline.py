@@ -149,7 +149,7 @@ def _denoise(
     low, high = rig.rest_box
     channels = np.zeros(model.space.codec.channels, bool)
     channels[template.markers.channels] = True
-    rays = template.cameras.pluecker(model.space.codec.size, (low + high) / 2, rig.size / 2)
+    rays = template.cameras.pluecker(model.space.codec.size, (low + high) / 2, rig.size / 2, rig.stance.axes)
     condition = Condition(
         rgb=model.space.encode_rgb(template.pictures),
         pose=model.space.encode_pose(template.maps),

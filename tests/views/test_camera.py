@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animax.views.camera import AZIMUTHS, ELEVATION, orbit, template_cameras
+from animax.views.camera import AZIMUTHS, ELEVATION, ROOM, orbit, template_cameras
 
 from .shapes import cube, rig
 
@@ -114,3 +114,14 @@ def test_template_views_hold_the_rest_box_with_room():
     assert pixels.max() < 64 * 0.9
     sines = (views.centers / np.linalg.norm(views.centers, axis=-1, keepdims=True)) @ UP
     np.testing.assert_allclose(np.rad2deg(np.arcsin(sines)), ELEVATION, atol=1e-9)
+
+
+def test_pluecker_rays_of_the_body_do_not_depend_on_where_it_stands_and_faces():
+    """The network was trained on the rays of a body at the origin that faces +Z."""
+    forward, up = np.array([0.6, 0.0, -0.8]), np.array([0.0, 1.0, 0.0])
+    axes = np.stack([np.cross(up, forward), up, forward])
+    center = np.array([3.0, -1.0, 2.0])
+    here = orbit(center, 5.0 * ROOM, forward, up, size=32).pluecker(4, center, 5.0, axes)
+    trained = orbit(np.zeros(3), ROOM, np.array([0.0, 0, 1]), up, size=1).pluecker(4, np.zeros(3), 1.0)
+    np.testing.assert_allclose(here, trained, atol=1e-12)
+    assert not np.allclose(orbit(center, 5.0 * ROOM, forward, up, size=32).pluecker(4, center, 5.0), trained, atol=0.1)

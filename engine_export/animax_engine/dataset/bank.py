@@ -69,17 +69,10 @@ def read_sources(data: Path) -> list[Source]:
     ]
 
 
-def body_frame(rig: Rig) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Axes (3, 3; rows left, up, forward), origin (3,) and unit of the rig's body frame."""
-    low, high = rig.rest_box
-    axes = np.stack([np.cross(rig.stance.up, rig.stance.forward), rig.stance.up, rig.stance.forward])
-    return axes, (low + high) / 2, rig.size / 2
-
-
 def to_body(rig: Rig, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """World points (..., 3) in the body frame."""
-    axes, origin, unit = body_frame(rig)
-    return (points - origin) @ axes.T / unit
+    low, high = rig.rest_box
+    return (points - (low + high) / 2) @ rig.stance.axes.T / (rig.size / 2)
 
 
 def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -127,7 +127,7 @@ def canonical_channels(rig: Rig, positions: Array, kinds: IntArray, channels: in
         channels: of the pose map.
     """
     low, high = rig.rest_box
-    axes = np.stack([np.cross(rig.stance.up, rig.stance.forward), rig.stance.up, rig.stance.forward])
+    axes = rig.stance.axes
     half = np.maximum(np.abs(axes) @ (high - low) / 2, rig.size / 20)
     local = (positions - (low + high) / 2) @ axes.T / half
     body, off_axis = split_channels(channels)
@@ -183,7 +183,7 @@ def _mirror_partners(rig: Rig) -> IntArray:
     skeleton = rig.skeleton
     heads = skeleton.rest_globals[:, :3, 3]
     low, high = rig.rest_box
-    across = np.cross(rig.stance.up, rig.stance.forward)
+    across = rig.stance.axes[0]
     side = (heads - (low + high) / 2) @ across
     depth = np.zeros(len(skeleton), np.int64)
     for joint, parent in enumerate(skeleton.parents):

@@ -43,6 +43,11 @@ class Stance:
         """(3,) unit: the rig's own left-to-right axis seen from behind, forward × up."""
         return np.cross(self.forward, self.up)
 
+    @property
+    def axes(self) -> Array:
+        """(3, 3) unit rows: the rig's left, up and forward."""
+        return np.stack([np.cross(self.up, self.forward), self.up, self.forward])
+
 
 @dataclass(frozen=True, eq=False)
 class Rig:

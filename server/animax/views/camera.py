@@ -23,6 +23,7 @@ ELEVATION = 15.0
 """Degrees. Opposite cameras at the paper's 0 cannot give the depth of a joint that the other two miss."""
 FIELD_OF_VIEW = 30.0
 """Degrees, horizontal and vertical; not stated in the paper."""
+_WORLD_AXES: Array = np.eye(3)
 ROOM = 1.45
 """Radius of the sphere that the views show, in half diagonals of the rest box: the body and room to move."""
 
@@ -83,14 +84,16 @@ class Cameras:
         world = np.einsum("vji,vhwj->vhwi", cameras.extrinsics[:, :, :3], local)
         return world / np.linalg.norm(world, axis=-1, keepdims=True), cameras.centers
 
-    def pluecker(self, size: int, origin: ArrayLike, unit: float) -> Array:
+    def pluecker(self, size: int, origin: ArrayLike, unit: float, axes: ArrayLike = _WORLD_AXES) -> Array:
         """Plücker ray maps (V, 6, size, size): moment o × d and direction d (paper § 3.2, camera conditioning).
 
-        ``origin`` (3,) is taken as the world's origin and ``unit`` as its length, so that the map does not depend on
-        where a rig stands or how large it is.
+        ``origin`` (3,) is taken as the world's origin, ``unit`` as its length and the rows of ``axes`` (3, 3) as its
+        axes, so that the map does not depend on where a rig stands, how large it is and which way it faces.
         """
         directions, centers = self.rays(size)
-        o = (centers - np.asarray(origin, np.float64)) / unit
+        turn = np.asarray(axes, np.float64).T
+        directions = directions @ turn
+        o = (centers - np.asarray(origin, np.float64)) @ turn / unit
         moments = np.cross(np.broadcast_to(o[:, None, None], directions.shape), directions)
         return np.moveaxis(np.concatenate([moments, directions], axis=-1), -1, 1)
 
