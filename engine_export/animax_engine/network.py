@@ -216,21 +216,21 @@ class Block(nn.Module):
         text: Tensor,
         rotary: tuple[Tensor, Tensor],
         rotary_view: tuple[Tensor, Tensor] | None,
-        views: int,
         rows: int,
     ) -> Tensor:
-        """x (B·V, N, d), time (B·V, N, 6, d), text (B·V, T, d); ``rows`` slots of N / rows tokens each."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).unbind(dim=2)
-        y = self.norm1(x) * (1 + scale1) + shift1
-        x = x + gate1 * self.self_attn(y, y, rotary)
+        """x (B, V, N, d), time (B, 1, N, 6, d), text (B, T, d); ``rows`` slots of N / rows tokens each."""
+        batch, views = x.shape[:2]
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).unbind(dim=3)
+        y = (self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)
+        x = x + gate1 * self.self_attn(y, y, rotary).unflatten(0, (batch, views))
         if rotary_view is not None:
             y = self.norm1(x) * (1 + scale1) + shift1
             # (B, V, rows, hw, d) → (B, rows, V, hw, d): one sequence a slot, over the tokens of all views
-            y = y.unflatten(1, (rows, -1)).unflatten(0, (-1, views)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            y = y.unflatten(2, (rows, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
             y = self.view_attn(y, y, rotary_view)
-            y = y.unflatten(0, (-1, rows)).unflatten(2, (views, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
-            x = x + y
-        x = x + self.cross_attn(self.norm3(x), text)
+            x = x + y.unflatten(0, (batch, rows)).unflatten(2, (views, -1)).transpose(1, 2).flatten(2, 3)
+        # every view asks the same text
+        x = x + self.cross_attn(self.norm3(x).flatten(1, 2), text).unflatten(1, (views, -1))
         y = self.norm2(x) * (1 + scale2) + shift2
         return x + gate2 * self.ffn(y)
 
@@ -338,25 +338,15 @@ class VideoPoseTransformer(nn.Module):
         context = self.text_embedding(text * config.text_scale)
         time = self._time(sigma, context, len(streams))  # (B, rows, d)
         time_per_token = time.repeat_interleave(places, dim=1) if places > 1 else time
-        modulation = self.time_projection(time_per_token).unflatten(-1, (6, -1))
-
-        def per_view(tensor: Tensor) -> Tensor:
-            return tensor.repeat_interleave(views, dim=0) if views > 1 else tensor
-
-        modulation, context = per_view(modulation), per_view(context)
+        modulation = self.time_projection(time_per_token).unflatten(-1, (6, -1))[:, None]
         rotary, rotary_view = self._positions(
             slots, len(streams), views if config.multi_view and views > 1 else 0, x.device
         )
-        x = x.flatten(0, 1)
         for block in self.blocks:
-            x = block(x, modulation, context, rotary, rotary_view, views, rows)
+            x = block(x, modulation, context, rotary, rotary_view, rows)
 
-        shift, scale = (self.modulation + per_view(time_per_token)[:, :, None]).unbind(dim=2)
-        x = (
-            (self.norm(x) * (1 + scale) + shift)
-            .unflatten(0, (batch, views))
-            .unflatten(2, (len(streams), 1 + slots, places))
-        )
+        shift, scale = (self.modulation + time_per_token[:, :, None]).unbind(dim=2)
+        x = (self.norm(x) * (1 + scale[:, None]) + shift[:, None]).unflatten(2, (len(streams), 1 + slots, places))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
         predicted = []
         for i, (stream, _, template, _, head) in enumerate(streams):

@@ -24,7 +24,7 @@ ELEVATION = 15.0
 FIELD_OF_VIEW = 30.0
 """Degrees, horizontal and vertical; not stated in the paper."""
 _WORLD_AXES: Array = np.eye(3)
-ROOM = 1.45
+ROOM = 1.2
 """Radius of the sphere that the views show, in half diagonals of the rest box: the body and room to move."""
 
 
