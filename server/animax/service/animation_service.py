@@ -18,15 +18,14 @@ from animax.service.asset_service import MAX_CHUNK_BYTES
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Generation, Model, Product, Writers
 from animax.service.readiness import Readiness, State
-from animax.service.rig_store import RigStore, StoredRig
+from animax.service.rig_store import RigStore
+from animax.service.stream_messages import clip_messages, clip_summary, header_message, model_message
 from animax.service.unread import Outlet, Unread
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from animax.v1 import asset_service_pb2 as asset_pb
-from animax.v1 import rig_pb2 as rig_pb
-from animax.wire.clip import CONTENT_BYTES
 from animax.wire.request import FILE_FORMATS, ROOT_MODE_VALUES, STAGES, Order, read_animate_request
-from animax.wire.rig import facing_stance, stance_message
+from animax.wire.rig import facing_stance
 
 LEAST_PROGRESS_SECONDS = 0.05
 """Between two progress messages: a fast engine must not flood its readers."""
@@ -100,7 +99,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         config, defaults = self._config, Request("defaults")
         return pb.GetCapabilitiesResponse(
             server_version=version("animax"),
-            model=self._model_message(),
+            model=model_message(self._model),
             limits=pb.Limits(
                 max_prompt_characters=MAX_PROMPT,
                 seconds=_range(SECONDS),
@@ -148,7 +147,8 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             performance = Performance(order, rig, outlet, arrived)
             ticket = self.slots.enter()
             try:
-                await outlet.write(pb.AnimateResponse(header=self._header(performance, stored)))
+                header = header_message(order, rig, stored.message, self._model)
+                await outlet.write(pb.AnimateResponse(header=header))
             except BaseException:
                 ticket.release()
                 raise
@@ -228,74 +228,9 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
 
     async def _send(self, performance: Performance, variant: int, product: Product) -> None:
         seed = performance.order.variant(variant).seed
-        write = performance.outlet.write
-        start = pb.ClipStart(
-            variant=variant,
-            seed=seed,
-            frame_count=len(product.clip),
-            rotated_joints=product.clip.rotated_joints.tolist(),
-            translated_joints=product.clip.translated_joints.tolist(),
-            warnings=product.warnings,
-        )
-        await write(pb.AnimateResponse(clip_start=start))
-        for frames in product.clip.messages(variant):
-            await write(pb.AnimateResponse(frames=frames))
-        for file in product.files:
-            for offset in range(0, len(file.content), CONTENT_BYTES):
-                chunk = pb.FileChunk(
-                    variant=variant,
-                    format=file.format,
-                    size_bytes=len(file.content),
-                    offset=offset,
-                    content=file.content[offset : offset + CONTENT_BYTES],
-                )
-                await write(pb.AnimateResponse(file_chunk=chunk))
-        stages = {**{stage.value: value for stage, value in STAGES.items()}, "write": pb.STAGE_WRITE}
-        performance.summaries.append(
-            pb.ClipSummary(
-                variant=variant,
-                seed=seed,
-                frame_count=len(product.clip),
-                frames_sha256=product.frames_sha256,
-                confidence=product.confidence,
-                timings=[
-                    pb.StageSeconds(stage=value, seconds=product.timings[name])
-                    for name, value in stages.items()
-                    if name in product.timings
-                ],
-                files=[
-                    pb.FileSummary(format=file.format, size_bytes=len(file.content), sha256=file.sha256)
-                    for file in product.files
-                ],
-            )
-        )
-
-    def _header(self, performance: Performance, stored: StoredRig) -> pb.Header:
-        order, request = performance.order, performance.order.request
-        return pb.Header(
-            axes=rig_pb.AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES,
-            quaternion_order=rig_pb.QUATERNION_ORDER_XYZW,
-            skeleton=stored.message.skeleton,
-            stance=stance_message(performance.rig.stance),
-            rig_id=order.rig_id,
-            model=self._model_message(),
-            prompt=request.prompt,
-            seed=request.seed,
-            seconds=request.seconds,
-            fps=request.fps,
-            loop=request.loop,
-            root_mode=ROOT_MODE_VALUES[request.root_mode],
-            guidance=request.guidance,
-            steps=request.steps,
-            foot_cleanup=request.foot_cleanup,
-            variants=order.variants,
-            file_formats=order.file_formats,
-            warnings=stored.message.warnings,
-        )
-
-    def _model_message(self) -> pb.Model:
-        model = self._model
-        return pb.Model(name=model.name, sha256=model.sha256, provider=model.provider, native_fps=model.fps)
+        for message in clip_messages(variant, seed, product):
+            await performance.outlet.write(message)
+        performance.summaries.append(clip_summary(variant, seed, product))
 
 
 def _range(limits: tuple[float, float]) -> pb.Range:
