@@ -38,6 +38,7 @@ BLENDER_PYTHON = (3, 11)
 LOCKED_EXTRAS = ("video", "train", "test", "dev")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PROTOS = ROOT / "proto"
+FIRST_CONTRACT = PROTOS / "first_contract.binpb"
 GENERATED = ROOT / "server" / "animax" / "v1"
 
 
@@ -166,6 +167,10 @@ def check(environment: Environment) -> int:
         ("lint", lambda: subprocess.call([environment.tool("ruff"), "check", "--quiet", "."], cwd=ROOT)),
         ("types", lambda: subprocess.call([python, "-m", "mypy", "--no-error-summary"], cwd=ROOT)),
         ("contract", lambda: subprocess.call([buf, "lint", str(PROTOS)], cwd=ROOT)),
+        (
+            "breaking",
+            lambda: subprocess.call([buf, "breaking", str(PROTOS), "--against", str(FIRST_CONTRACT)], cwd=ROOT),
+        ),
         ("generated", lambda: stale_modules(environment)),
     ]
     failed = []

@@ -145,6 +145,7 @@ class GetCapabilitiesResponse(_message.Message):
     DEFAULTS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """Version of the server, e.g. "0.1.0"."""
     ready: _builtins.bool
@@ -165,6 +166,10 @@ class GetCapabilitiesResponse(_message.Message):
 
     @_builtins.property
     def load(self) -> Global___Load: ...
+    @_builtins.property
+    def jobs(self) -> Global___JobLimits:
+        """Absent: this server keeps no jobs."""
+
     def __init__(
         self,
         *,
@@ -177,14 +182,49 @@ class GetCapabilitiesResponse(_message.Message):
         defaults: Global___Defaults | None = ...,
         ready: _builtins.bool = ...,
         load: Global___Load | None = ...,
+        jobs: Global___JobLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "limits", b"limits", "load", b"load", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "jobs", b"jobs", "limits", b"limits", "load", b"load", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_formats", b"asset_formats", "defaults", b"defaults", "file_formats", b"file_formats", "limits", b"limits", "load", b"load", "model", b"model", "ready", b"ready", "root_modes", b"root_modes", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_formats", b"asset_formats", "defaults", b"defaults", "file_formats", b"file_formats", "jobs", b"jobs", "limits", b"limits", "load", b"load", "model", b"model", "ready", b"ready", "root_modes", b"root_modes", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCapabilitiesResponse: _TypeAlias = GetCapabilitiesResponse  # noqa: Y015
+
+@_typing.final
+class JobLimits(_message.Message):
+    """What JobService accepts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_QUEUED_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MAX_JOB_SECONDS_FIELD_NUMBER: _builtins.int
+    RETENTION_SECONDS_FIELD_NUMBER: _builtins.int
+    max_queued: _builtins.int
+    """Jobs that may wait; one more is refused with QUEUE_FULL."""
+    max_attempts: _builtins.int
+    """How often a job is taken up before it fails with ATTEMPTS_EXHAUSTED."""
+    max_job_seconds: _builtins.float
+    """What a worker may take for one job; after it the job fails with DEADLINE."""
+    retention_seconds: _builtins.float
+    """How long a job is kept after it ended, with its result if there is room."""
+    def __init__(
+        self,
+        *,
+        max_queued: _builtins.int = ...,
+        max_attempts: _builtins.int = ...,
+        max_job_seconds: _builtins.float = ...,
+        retention_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_attempts", b"max_attempts", "max_job_seconds", b"max_job_seconds", "max_queued", b"max_queued", "retention_seconds", b"retention_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobLimits: _TypeAlias = JobLimits  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):

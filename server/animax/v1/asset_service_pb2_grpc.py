@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class AssetServiceStub:
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """
@@ -51,8 +52,9 @@ class AssetServiceStub:
 
 
 class AssetServiceServicer:
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """
@@ -96,8 +98,9 @@ def add_AssetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AssetService:
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """

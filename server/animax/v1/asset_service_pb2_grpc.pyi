@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AssetServiceStub:
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """
@@ -48,8 +49,9 @@ class AssetServiceStub:
 
 @_typing.type_check_only
 class AssetServiceAsyncStub(AssetServiceStub):
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """
@@ -65,8 +67,9 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Takes rigs in. Rigs are kept in memory and may be dropped, least recently used first, when the server's budget is full or
-    it restarts: a NOT_FOUND from Animate means "upload again".
+    """Takes rigs in. A server with a store (GetCapabilitiesResponse.jobs) keeps them over restarts and shares them with others
+    on the same store, one without keeps them in memory. Either drops the least recently used ones that are not in use when
+    its budget is full: a NOT_FOUND from Animate means "upload again".
 
     Errors and retries are described at AnimationService.
     """
