@@ -10,6 +10,7 @@ from animax_engine.network import (  # noqa: E402
     EMBEDDED,
     WAN_1_3B,
     NetworkConfig,
+    PrincipalComponents,
     Stream,
     VideoPoseTransformer,
     attend,
@@ -21,14 +22,15 @@ from animax_engine.network import (  # noqa: E402
 
 SMALL = replace(
     EMBEDDED,
-    rgb=Stream(3, 8, (4, 4, 4), bottleneck=5),
-    pose=Stream(6, 4, (4, 2, 2)),
+    rgb=Stream(3, 8, (4, 4, 4), components=5),
+    pose=Stream(6, 4, (4, 2, 2), components=40),
     width=48,
     depth=2,
     heads=2,
     ffn=64,
     text_width=12,
 )
+PLAIN = replace(SMALL.pose, components=0)
 
 
 def build(config=SMALL, seed=0):
@@ -37,6 +39,8 @@ def build(config=SMALL, seed=0):
     with torch.no_grad():
         for parameter in network.parameters():  # no zero-initialised part may hide
             parameter.copy_(torch.randn_like(parameter) * 0.15)
+        for components in network.components.values():
+            components.variance.copy_(torch.rand_like(components.variance) + 0.1)
     return network
 
 
@@ -70,7 +74,8 @@ def test_patches_round_trip(stream, slots):
     latents = torch.randn(2, 3, frames, stream.channels, stream.size, stream.size)
     patches = to_patches(latents, stream)
     assert patches.shape == (2, 3, slots, stream.grid**2, stream.patch_width)
-    assert torch.equal(from_patches(patches, stream, frames), latents)
+    close(from_patches(patches, stream, frames), latents, 1e-6)
+    close(patches.square().sum(), latents.square().sum(), 1e-5)
 
 
 def test_outputs_have_the_inputs_shapes():
@@ -124,7 +129,7 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
     """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended."""
     torch.manual_seed(0)
     full = VideoPoseTransformer(SMALL).eval()
-    for head in (full.pose_head, full.rgb_head[1]):  # these start at zero too, and would hide everything else
+    for head in (full.pose_head, full.rgb_head):  # these start at zero too, and would hide everything else
         torch.nn.init.normal_(head.weight)
     plain = VideoPoseTransformer(replace(SMALL, multi_view=False, modality_embedding=False)).eval()
     missing = plain.load_state_dict(full.state_dict(), strict=False)
@@ -135,12 +140,44 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
             close(a, b, 1e-5)
 
 
-def test_a_fresh_network_predicts_the_template():
-    given = inputs()
+def test_a_fresh_network_is_the_best_linear_guess():
+    """Wiener's filter: of zero-mean coefficients with variance λ in noise, (1 − σ) λ / ((1 − σ)² λ + σ²) times what is
+    seen, added to the template."""
+    torch.manual_seed(3)
+    network, given = VideoPoseTransformer(SMALL), inputs()
+    components = network.components["pose"]
+    components.variance.copy_(torch.rand_like(components.variance))
     with torch.no_grad():
-        rgb, pose = VideoPoseTransformer(SMALL)(**given)
-    assert torch.equal(rgb, given["template_rgb"][:, :, None].expand_as(rgb))
-    assert torch.equal(pose, given["template_pose"][:, :, None].expand_as(pose))
+        _, made = network(**given)
+        sigma = given["sigma"][:, None, :, None, None]
+        signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
+        template = given["template_pose"][:, :, None]
+        seen = components.encode(given["pose"] - signal * template)
+        gain = (1 - sigma) * components.variance / ((1 - sigma) ** 2 * components.variance + sigma**2)
+        close(made, template + components.decode(gain * seen, 9), 1e-5)
+
+
+def test_preconditioning_gives_unit_variance():
+    components = PrincipalComponents(SMALL.pose)
+    components.variance.copy_(torch.linspace(0.01, 4.0, 40))
+    sigma, generator = torch.tensor([[0.02, 0.5, 0.98]]), torch.Generator().manual_seed(0)
+    r, noise = torch.randn(2, 20_000, 1, 3, 1, 40, generator=generator)
+    r = r * components.variance.sqrt()
+    level = sigma[:, None, :, None, None]
+    z = (1 - level) * r + level * noise
+    c_in, c_skip, c_out = components.preconditioning(sigma)
+    for values in (c_in * z, (r - c_skip * z) / c_out):
+        close(values.var(dim=0), torch.ones_like(values[0]), 0.05)
+
+
+def test_components_keep_lengths_and_undo_themselves():
+    stream = SMALL.pose
+    components = PrincipalComponents(stream)
+    coefficients = torch.randn(2, 3, 3, stream.grid**2, 40)
+    inner = components.encode(components.decode(coefficients, 9))
+    close(inner[:, :, 1:], coefficients[:, :, 1:], 1e-5)
+    # a slot of one frame keeps what such a slot can hold, noise included
+    close(inner[:, :, 0], coefficients[:, :, 0] @ components.first_slot().T, 1e-5)
 
 
 def test_the_trunk_sees_only_what_differs_from_the_template():
@@ -149,7 +186,7 @@ def test_the_trunk_sees_only_what_differs_from_the_template():
     shift = torch.randn_like(given["template_pose"])
     signal = 1 - torch.cat([given["sigma"][:, :1], given["sigma"][:, 1:].repeat_interleave(4, dim=1)], dim=1)
     # the template token itself is hidden, so that only the subtraction is looked at
-    for parameter in network.pose_embedding.parameters():
+    for parameter in network.pose_template.parameters():
         torch.nn.init.zeros_(parameter)
     moved = {
         **given,
@@ -163,7 +200,7 @@ def test_the_trunk_sees_only_what_differs_from_the_template():
 
 def test_the_two_tokens_of_a_place_share_their_position():
     """Swapping what the two modalities carry swaps the outputs, when nothing but position could tell them apart."""
-    config = replace(SMALL, rgb=SMALL.pose, modality_embedding=False)
+    config = replace(SMALL, rgb=PLAIN, pose=PLAIN, modality_embedding=False)
     given = inputs(config)
     swapped = {
         **given,
@@ -182,7 +219,7 @@ def test_the_two_tokens_of_a_place_share_their_position():
 
 
 def test_the_modality_embedding_tells_them_apart():
-    config = replace(SMALL, rgb=SMALL.pose)
+    config = replace(SMALL, rgb=PLAIN, pose=PLAIN)
     network, given = build(config), inputs(config)
     same = {**given, "rgb": given["pose"], "template_rgb": given["template_pose"]}
     with torch.no_grad():

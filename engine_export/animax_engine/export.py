@@ -34,7 +34,7 @@ class Defaults:
 
     steps: int = 12
     guidance: float = 4.0
-    shift: float = 3.0
+    shift: float = 12.0
 
 
 class Wrapped(nn.Module):

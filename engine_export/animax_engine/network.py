@@ -27,13 +27,14 @@ class Stream:
         size: height and width of a latent frame.
         patch: frames, rows and columns of a token. With more than one frame a slot, the first slot holds frame 0 alone
             (causal layout, F = 1 + k · frames).
-        bottleneck: inner width of a low-rank patch embedding and head; 0 for a full-rank one.
+        components: principal components of what differs from the template that a patch is reduced to, see
+            ``PrincipalComponents``; 0: tokens are the patches themselves.
     """
 
     channels: int
     size: int
     patch: tuple[int, int, int]
-    bottleneck: int = 0
+    components: int = 0
 
     @property
     def grid(self) -> int:
@@ -44,6 +45,16 @@ class Stream:
     def patch_width(self) -> int:
         """Numbers in a patch."""
         return self.channels * math.prod(self.patch)
+
+    @property
+    def token_width(self) -> int:
+        """Numbers that the trunk is given of a patch, and gives back."""
+        return self.components or self.patch_width
+
+    @property
+    def frame(self) -> Stream:
+        """The same stream with tokens of a single frame, as the template's are."""
+        return Stream(self.channels, self.size, (1, *self.patch[1:]))
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,6 @@ class NetworkConfig:
         text_scale: factor on the text's tokens, to bring unit vectors to unit variance.
         prediction: what the head gives: the clean latents, or the velocity noise − latents.
         pooled_text: add the text's first token to the timestep embedding.
-        residual: the trunk sees and predicts latents relative to the template's, so that zero is the rest pose: it is
-            given z − (1 − σ) c and its output is added to c. For latents that are nearly linear in what moves.
         multi_view: cross-view attention and rays (stage 2). Off: views do not see each other.
         joint: RGB tokens take part; off is the pose-only ablation.
         shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
@@ -79,7 +88,6 @@ class NetworkConfig:
     text_scale: float = 1.0
     prediction: Literal["clean", "velocity"] = "clean"
     pooled_text: bool = True
-    residual: bool = False
     multi_view: bool = True
     joint: bool = True
     shared_positions: bool = True
@@ -98,15 +106,14 @@ class NetworkConfig:
 
 
 EMBEDDED = NetworkConfig(
-    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), bottleneck=64),
-    pose=Stream(channels=64, size=4, patch=(4, 4, 4)),
+    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), components=128),
+    pose=Stream(channels=64, size=4, patch=(4, 4, 4), components=512),
     width=256,
     depth=8,
     heads=4,
     ffn=768,
     text_width=384,
     text_scale=384**0.5,
-    residual=True,
 )
 """Ships with the package and runs on two CPU cores."""
 
@@ -235,11 +242,47 @@ class Block(nn.Module):
         return x + gate2 * self.ffn(y)
 
 
-def linear_pair(inputs: int, outputs: int, bottleneck: int) -> nn.Module:
-    """A linear layer, or two through a bottleneck."""
-    if not bottleneck:
-        return nn.Linear(inputs, outputs)
-    return nn.Sequential(nn.Linear(inputs, bottleneck, bias=False), nn.Linear(bottleneck, outputs))
+class PrincipalComponents(nn.Module):
+    """Patches of what differs from the template, as coefficients of their K principal components.
+
+    Template relative, so that zero is the rest pose; orthonormal, so that white noise stays white. Each coefficient is
+    preconditioned by its own variance λ (Karras et al. 2022, table 1, for rectified flow z = (1 − σ) r + σ ε): the
+    trunk sees unit variance, predicts unit variance, and its zero is the best linear guess from the token alone.
+
+    Attributes:
+        basis: (K, patch_width), orthonormal rows.
+        variance: (K,) λ.
+    """
+
+    basis: Tensor
+    variance: Tensor
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self.stream = stream
+        self.register_buffer("basis", nn.init.orthogonal_(torch.empty(stream.components, stream.patch_width)))
+        self.register_buffer("variance", torch.ones(stream.components))
+
+    def encode(self, difference: Tensor) -> Tensor:
+        """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less the template's."""
+        return F.linear(to_patches(difference, self.stream), self.basis)
+
+    def decode(self, coefficients: Tensor, frames: int) -> Tensor:
+        """The adjoint of ``encode``."""
+        return from_patches(F.linear(coefficients, self.basis.T), self.stream, frames)
+
+    def first_slot(self) -> Tensor:
+        """(K, K) what a first slot, which holds one frame, keeps of white noise on a whole patch."""
+        t, h, w = self.stream.patch
+        basis = self.basis.unflatten(1, (self.stream.channels, t, h * w))
+        return F.linear(basis.mean(dim=2, keepdim=True).expand_as(basis).flatten(1), self.basis)
+
+    def preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_in, c_skip and c_out, each (B, 1, S, 1, K), for noise levels (B, S)."""
+        level = sigma.float()[:, None, :, None, None]
+        energy = (1 - level).square() * self.variance.float() + level.square()
+        c_out = level * (self.variance.float() / energy).sqrt()
+        return energy.rsqrt(), (1 - level) * self.variance.float() / energy, c_out
 
 
 class VideoPoseTransformer(nn.Module):
@@ -254,12 +297,19 @@ class VideoPoseTransformer(nn.Module):
             )
         self.config = config
         d = config.width
-        self.pose_embedding = linear_pair(config.pose.patch_width, d, config.pose.bottleneck)
-        self.pose_head = linear_pair(d, config.pose.patch_width, config.pose.bottleneck)
         self.shared_latents = config.rgb == config.pose
+        self.components = nn.ModuleDict()
+        streams = {"pose": config.pose}
         if config.joint and not self.shared_latents:
-            self.rgb_embedding = linear_pair(config.rgb.patch_width, d, config.rgb.bottleneck)
-            self.rgb_head = linear_pair(d, config.rgb.patch_width, config.rgb.bottleneck)
+            streams["rgb"] = config.rgb
+        for name, stream in streams.items():
+            self.add_module(f"{name}_embedding", nn.Linear(stream.token_width, d))
+            self.add_module(f"{name}_head", nn.Linear(d, stream.token_width))
+            if stream.components:
+                self.components[name] = PrincipalComponents(stream)
+                self.add_module(f"{name}_template", nn.Linear(stream.frame.patch_width, d))
+                nn.init.zeros_(self.get_submodule(f"{name}_head").weight)
+                nn.init.zeros_(self.get_submodule(f"{name}_head").bias)
         self.text_embedding = nn.Sequential(
             nn.Linear(config.text_width, d), nn.GELU(approximate="tanh"), nn.Linear(d, d)
         )
@@ -280,10 +330,6 @@ class VideoPoseTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Parameter(torch.randn(1, 1, 2, d) / d**0.5)
-        if config.residual:
-            for name, parameter in self.named_parameters():
-                if name.startswith(("pose_head", "rgb_head.1", "rgb_head.weight", "rgb_head.bias")):
-                    nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -309,25 +355,48 @@ class VideoPoseTransformer(nn.Module):
         Returns:
             The prediction for rgb and pose, shaped as these.
         """
+        signal = 1 - self.per_frame(sigma)[:, None, :, None, None, None].to(pose.dtype)
+        frames = pose.shape[2]
+
+        def coordinates(name: str, noisy: Tensor, template: Tensor) -> Tensor:
+            if name in self.components:
+                return self.components[name].encode(noisy - signal * template[:, :, None])
+            return to_patches(noisy, getattr(self.config, name))
+
+        def latents(name: str, made: Tensor, template: Tensor) -> Tensor:
+            if name in self.components:
+                return template[:, :, None] + self.components[name].decode(made, frames)
+            return from_patches(made, getattr(self.config, name), frames)
+
+        x_rgb = None if rgb is None or template_rgb is None else coordinates("rgb", rgb, template_rgb)
+        x_pose = coordinates("pose", pose, template_pose)
+        made_rgb, made_pose = self.denoise(x_rgb, x_pose, template_rgb, template_pose, sigma, text, rays)
+        out_rgb = None if made_rgb is None or template_rgb is None else latents("rgb", made_rgb, template_rgb)
+        return out_rgb, latents("pose", made_pose, template_pose)
+
+    def denoise(
+        self,
+        rgb: Tensor | None,
+        pose: Tensor,
+        template_rgb: Tensor | None,
+        template_pose: Tensor,
+        sigma: Tensor,
+        text: Tensor,
+        rays: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor]:
+        """``forward`` on what tokens are made of: noisy patches, or their coefficients, (B, V, S, places,
+        token_width)."""
         config = self.config
-        batch, views, frames = pose.shape[:3]
-        slots = sigma.shape[1]
-        places = config.pose.grid**2
-        streams = [(config.pose, pose, template_pose, self.pose_embedding, self.pose_head)]
+        views, slots, places = pose.shape[1], sigma.shape[1], config.pose.grid**2
+        streams = [("pose", pose, template_pose)]
         if rgb is not None and template_rgb is not None:
-            shared = self.shared_latents
-            embedding = self.pose_embedding if shared else self.rgb_embedding
-            streams.insert(0, (config.rgb, rgb, template_rgb, embedding, self.pose_head if shared else self.rgb_head))
+            streams.insert(0, ("rgb", rgb, template_rgb))
 
         # tokens of a view: [c_rgb, x_rgb, c_pose, x_pose]
-        signal = 1 - self.per_frame(sigma)[:, None, :, None, None, None].to(pose.dtype)
         tokens = []
-        for stream, noisy, template, embedding, _ in streams:
-            if config.residual:
-                noisy = noisy - signal * template[:, :, None]
-            sequence = torch.cat([to_patches(template[:, :, None], stream), to_patches(noisy, stream)], dim=2)
-            tokens.append(embedding(sequence.flatten(2, 3)))  # (B, V, (1 + S) · places, d)
-        x = torch.cat(tokens, dim=2)
+        for name, noisy, template in streams:
+            tokens += [self._template_tokens(name, template), self._tokens(name, noisy, sigma)]
+        x = torch.cat([tensor.flatten(2, 3) for tensor in tokens], dim=2)
         rows = (1 + slots) * len(streams)
         if config.multi_view and config.rays and rays is not None:
             ray = self.ray_embedding(
@@ -348,11 +417,32 @@ class VideoPoseTransformer(nn.Module):
         shift, scale = (self.modulation + time_per_token[:, :, None]).unbind(dim=2)
         x = (self.norm(x) * (1 + scale[:, None]) + shift[:, None]).unflatten(2, (len(streams), 1 + slots, places))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
-        predicted = []
-        for i, (stream, _, template, _, head) in enumerate(streams):
-            out = from_patches(head(x[:, :, i]), stream, frames)
-            predicted.append(out + template[:, :, None] if config.residual else out)
-        return (predicted[0] if len(streams) == 2 else None), predicted[-1]
+        made = [self._predicted(name, x[:, :, i], noisy, sigma) for i, (name, noisy, _) in enumerate(streams)]
+        return (made[0] if len(streams) == 2 else None), made[-1]
+
+    def _layer(self, name: str, kind: str) -> nn.Module:
+        """Embedding or head of a stream: one for both where they share a latent space."""
+        return self.get_submodule(f"{'pose' if self.shared_latents else name}_{kind}")
+
+    def _template_tokens(self, name: str, template: Tensor) -> Tensor:
+        stream: Stream = getattr(self.config, name)
+        if name in self.components:
+            return self._layer(name, "template")(to_patches(template[:, :, None], stream.frame))
+        return self._layer(name, "embedding")(to_patches(template[:, :, None], stream))
+
+    def _tokens(self, name: str, noisy: Tensor, sigma: Tensor) -> Tensor:
+        embedding = self._layer(name, "embedding")
+        if name in self.components:
+            c_in, _, _ = self.components[name].preconditioning(sigma)
+            noisy = (c_in * noisy).to(embedding.weight.dtype)
+        return embedding(noisy)
+
+    def _predicted(self, name: str, x: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        made = self._layer(name, "head")(x)
+        if name in self.components:
+            _, c_skip, c_out = self.components[name].preconditioning(sigma)
+            made = c_skip * noisy + c_out * made
+        return made
 
     def per_frame(self, sigma: Tensor) -> Tensor:
         """Noise levels (B, F) of frames from those of slots (B, S)."""
@@ -397,12 +487,12 @@ class VideoPoseTransformer(nn.Module):
 def to_patches(latents: Tensor, stream: Stream) -> Tensor:
     """Latents (B, V, F, C, H, W) as patches (B, V, slots, places, patch_width).
 
-    The first slot holds the first frame alone, in its last place, with zeros before it.
+    The first slot holds the first frame alone, repeated and scaled so that its length is kept.
     """
     t, h, w = stream.patch
     batch, views, frames, channels, height, width = latents.shape
     if t > 1:
-        latents = torch.cat([latents.new_zeros(batch, views, t - 1, channels, height, width), latents], dim=2)
+        latents = torch.cat([(latents[:, :, :1] * t**-0.5).expand(-1, -1, t, -1, -1, -1), latents[:, :, 1:]], dim=2)
     x = latents.reshape(batch, views, (frames + t - 1) // t, t, channels, height // h, h, width // w, w)
     return x.permute(0, 1, 2, 5, 7, 4, 3, 6, 8).reshape(
         batch, views, (frames + t - 1) // t, (height // h) * (width // w), stream.patch_width
@@ -410,9 +500,11 @@ def to_patches(latents: Tensor, stream: Stream) -> Tensor:
 
 
 def from_patches(patches: Tensor, stream: Stream, frames: int) -> Tensor:
-    """The inverse of ``to_patches``."""
+    """The inverse of ``to_patches``, and its adjoint."""
     t, h, w = stream.patch
     batch, views, slots = patches.shape[:3]
     x = patches.reshape(batch, views, slots, stream.grid, stream.grid, stream.channels, t, h, w)
     x = x.permute(0, 1, 2, 6, 5, 3, 7, 4, 8).reshape(batch, views, slots * t, stream.channels, stream.size, stream.size)
-    return x[:, :, slots * t - frames :]
+    if t > 1:
+        x = torch.cat([x[:, :, :t].sum(dim=2, keepdim=True) * t**-0.5, x[:, :, t:]], dim=2)
+    return x[:, :, :frames]

@@ -1,8 +1,9 @@
 """Training: rectified flow on joint video-pose latents, resumable.
 
-    z = (1 − σ) x + σ ε,   loss = |x̂ − x|² / max(σ, σ_min)²,   logit σ ~ N(mean, std)
+    z = (1 − σ) r + σ ε,   logit σ ~ N(mean, std)
 
-which is the loss on the velocity ε − x of a network that predicts x.
+on r, the coefficients of what differs from the template (``PrincipalComponents``). A clip has tens of thousands of
+correlated numbers, so that its motion is decided while nearly all is noise: most noise levels lie above 0.8.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
 from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
+from animax_engine.dataset.components import fit_components
 from animax_engine.export import read_checkpoint
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
-
-SIGMA_MIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainConfig:
         rate: peak learning rate; ``warmup`` steps lead up to it.
         freeze_trunk: train only cross-view attention and rays (paper: stage 2).
         sigma_mean, sigma_std: of the logit of the noise level.
-        drop_text, drop_image: share of samples without prompt, without template.
+        drop_text: share of samples without prompt.
         history: share of samples whose first slots are given clean (continuation); ``pinned`` those with a clean last
         one.
         rgb_weight: of the RGB loss against the pose loss.
@@ -61,10 +61,9 @@ class TrainConfig:
     warmup: int = 200
     weight_decay: float = 0.01
     freeze_trunk: bool = False
-    sigma_mean: float = 1.0
-    sigma_std: float = 1.2
+    sigma_mean: float = 2.5
+    sigma_std: float = 1.8
     drop_text: float = 0.1
-    drop_image: float = 0.1
     history: float = 0.25
     pinned: float = 0.1
     rgb_weight: float = 0.2
@@ -78,43 +77,52 @@ def flow_loss(
     space: LatentSpace,
     batch: Batch,
     sigma: Tensor,
-    keep_image: Tensor,
     keep_text: Tensor,
     rays: Tensor | None,
-    noise_pose: Tensor,
-    noise_rgb: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Loss of the pose and of the RGB stream for noise levels ``sigma`` (B, S); clean slots are out of it."""
+    noise: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """Loss of each stream for noise levels ``sigma`` (B, S): the squared error, as a share of what the best linear
+    guess from each token alone would leave. Clean slots are out of it.
+
+    Args:
+        network: of streams with principal components.
+        space: of the latents.
+        batch: what to learn.
+        sigma: (B, S).
+        keep_text: (B,) False for samples without prompt.
+        rays: (B, V, 6, h, w), or None.
+        noise: latents-like noise by stream, as coefficients (B, V, S, places, K).
+    """
     dtype = network.modulation.dtype
-    level = network.per_frame(sigma)[:, None, :, None, None, None]
-    weight = torch.where(level > 0, level.clamp(min=SIGMA_MIN) ** -2, 0.0)
-    keep = keep_image[:, None, None, None, None, None]
-
-    def mixed(x: Tensor, noise: Tensor) -> Tensor:
-        return (x + level * (noise - x)).to(dtype)
-
-    present = batch.mask[:, None, None, :, None, None]
-    maps = draw_splats(batch.points, batch.mask, space)
-    pose = maps[:, :, 1:]
-    z_rgb = template_rgb = rgb = None
+    level = sigma[:, None, :, None, None]
+    clean = {"pose": draw_splats(batch.points, batch.mask, space)}
     if batch.rgb is not None:
-        pictures = picture_latents(batch.rgb)
-        rgb = pictures[:, :, 1:]
-        z_rgb, template_rgb = mixed(rgb, noise_rgb), (pictures[:, :, :1] * keep)[:, :, 0].to(dtype)
-    out_rgb, out_pose = network(
-        z_rgb,
-        mixed(pose, noise_pose) * present.to(dtype),
-        template_rgb,
-        (maps[:, :, :1] * keep)[:, :, 0].to(dtype),
+        clean["rgb"] = picture_latents(batch.rgb)
+    target, noisy, template = {}, {}, {}
+    for name, latents in clean.items():
+        template[name] = latents[:, :, 0].to(dtype)
+        with torch.no_grad():
+            target[name] = network.components[name].encode((latents[:, :, 1:] - latents[:, :, :1]).to(dtype)).float()
+        first = noise[name][:, :, :1] @ network.components[name].first_slot().float().T
+        drawn = torch.cat([first, noise[name][:, :, 1:]], dim=2)
+        noisy[name] = target[name] + level * (drawn - target[name])
+    rgb, pose = network.denoise(
+        noisy.get("rgb"),
+        noisy["pose"],
+        template.get("rgb"),
+        template["pose"],
         sigma,
-        (batch.text.to(dtype) * keep_text[:, None, None]),
+        batch.text.to(dtype) * keep_text[:, None, None],
         rays,
     )
-    used = batch.mask.mean(dim=1)[:, None, None, None, None, None]
-    pose_loss = ((out_pose.float() - pose).square() * (present * weight / used)).mean()
-    if rgb is None:
-        return pose_loss, None
-    return pose_loss, ((out_rgb.float() - rgb).square() * weight).mean()
+    losses = {}
+    for name, made in (("pose", pose), ("rgb", rgb)):
+        if made is not None:
+            linear = network.components[name].preconditioning(sigma)[2].square().sum(dim=-1)
+            error = (made - target[name]).square().sum(dim=-1)
+            used = (sigma > 0)[:, None, :, None].expand_as(error)
+            losses[name] = torch.where(used, error / linear.clamp(min=1e-6), 0.0).sum() / used.sum().clamp(min=1)
+    return losses
 
 
 class Trainer:
@@ -169,30 +177,19 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Mean loss of a batch and its parts."""
         c = self.config
-        size, slots = len(batch.points), 1 + (self.frames - 1) // self.master.config.pose.patch[0]
-        keep_image = torch.rand(size, generator=self.noise) >= c.drop_image
+        size, views, network = len(batch.points), batch.points.shape[1], self.master.config
+        slots = 1 + (self.frames - 1) // network.pose.patch[0]
         keep_text = torch.rand(size, generator=self.noise) >= c.drop_text
-        views, network = batch.points.shape[1], self.master.config
-
-        def noise(stream: Stream) -> Tensor:
-            shape = (size, views, self.frames, stream.channels, stream.size, stream.size)
-            return torch.randn(shape, generator=self.noise, dtype=torch.bfloat16)
-
-        pose, rgb = self.flow_loss(
-            self.shadow,
-            self.space,
-            batch,
-            self.sigmas(size, slots),
-            keep_image,
-            keep_text,
-            self.rays,
-            noise(network.pose),
-            noise(network.rgb) if batch.rgb is not None else None,
+        noise = {}
+        for name in ("pose", "rgb") if batch.rgb is not None else ("pose",):
+            stream: Stream = getattr(network, name)
+            shape = (size, views, slots, stream.grid**2, stream.components)
+            noise[name] = torch.randn(shape, generator=self.noise)
+        losses = self.flow_loss(
+            self.shadow, self.space, batch, self.sigmas(size, slots), keep_text, self.rays if views > 1 else None, noise
         )
-        parts = {"pose": pose.item()}
-        if rgb is None:
-            return pose, parts
-        return pose + c.rgb_weight * rgb, {**parts, "rgb": rgb.item()}
+        parts = {name: loss.item() for name, loss in losses.items()}
+        return losses["pose"] + c.rgb_weight * losses.get("rgb", torch.zeros(())), parts
 
     rays: Tensor | None = None
     time_share: float = 0.0
@@ -240,8 +237,6 @@ class Trainer:
         if weights_only:
             ours = self.master.state_dict()
             fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
-            if state["network"].get("residual", False) != self.master.config.residual:
-                fitting = {k: v for k, v in fitting.items() if "head" not in k}  # heads of another kind of output
             for name in sorted(set(ours) - set(fitting)):
                 print(f"not in {path.name}, starts fresh: {name}")
             self.master.load_state_dict(fitting, strict=False)
@@ -253,12 +248,14 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
             self.noise.manual_seed(self.config.seed + self.step)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Give the shadow, and what the average does not average, the master's values."""
         with torch.no_grad():
-            torch._foreach_copy_([s for _, s in self.pairs], [m for m, _ in self.pairs])
-            for (_, shadow), (_, master) in zip(
-                self.shadow.named_parameters(), self.master.named_parameters(), strict=True
-            ):
-                shadow.copy_(master)
+            self.shadow.load_state_dict(self.master.state_dict())
+            for average, value in zip(self.averaged.buffers(), self.master.buffers(), strict=True):
+                average.copy_(value)
 
 
 def prefetch(batches: Batches, config: TrainConfig, has_rgb: bool) -> Iterator[tuple[Batch, float]]:
@@ -292,6 +289,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--pose-only", action="store_true")
+    parser.add_argument("--fit", action="store_true", help="find the principal components anew, also after --start")
     for name, value in asdict(defaults).items():
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):
@@ -316,8 +314,12 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
-    elif args.start:
-        trainer.load(args.start, weights_only=True)
+    else:
+        if args.start:
+            trainer.load(args.start, weights_only=True)
+        if not args.start or args.fit:
+            fit_components(trainer.master, batches)
+            trainer.take_over()
     if config.views > 1:
         trainer.rays = batches.rays().expand(config.batch, -1, -1, -1, -1).to(torch.bfloat16)
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))

@@ -176,7 +176,7 @@ def _sample_window(
     noisy_slots = np.arange(slots) >= (0 if history is None else schedule.history)
     used = condition.channels[:, None, None].astype(np.float32)
     rgb = random.standard_normal((views, schedule.frames, *condition.rgb.shape[1:]), np.float32)
-    pose = random.standard_normal((views, schedule.frames, *condition.pose.shape[1:]), np.float32) * used
+    pose = random.standard_normal((views, schedule.frames, *condition.pose.shape[1:]), np.float32)
     z = Sample(rgb, pose)
     sigmas = schedule.sigmas()
     predict = _guided(denoiser, condition, schedule.guidance)
@@ -189,11 +189,11 @@ def _sample_window(
         if not (np.isfinite(clean.pose).all() and np.isfinite(clean.rgb).all()):
             raise GenerationError(f"the network gave numbers that are not finite at step {step}; accepted: finite ones")
         keep, move = np.float32(after / now), np.float32(1 - after / now)
-        z = Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose * used)
+        z = Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose)
         report(step)
     if history is not None:
         z.rgb[:, :given], z.pose[:, :given] = history.rgb, history.pose
-    return z
+    return Sample(z.rgb, z.pose * used)
 
 
 def _guided(denoiser: Denoiser, condition: Condition, guidance: float) -> Callable[[Sample, Latents], Sample]:
