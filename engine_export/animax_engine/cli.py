@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "bank": ("animax_engine.dataset.bank", "read rigs and clips into a bank of poses and renders"),
+    "borrow": ("animax_engine.dataset.borrow", "give the rigs of a bank clips of one another, retargeted"),
     "procedural": ("animax_engine.dataset.procedural", "write a folder of procedural rigs to train on"),
     "train": ("animax_engine.train", "train the network on a bank"),
     "evaluate": ("animax_engine.evaluate", "measure the motion chain (--oracle) or generated motion (--generation)"),

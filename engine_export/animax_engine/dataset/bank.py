@@ -21,6 +21,7 @@ from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError
+from animax.motion.clip import Clip
 from animax.motion.travel import remove_travel
 from animax.views.camera import ROOM, template_cameras
 from animax.views.render import render_frames
@@ -40,6 +41,7 @@ class Source:
         split: "train" or "val".
         category: for balanced sampling.
         clips: captions and facts by clip name; None takes every clip with its name as the caption.
+        noun, description: what captions call it, in a word and with its looks; empty where nobody said.
     """
 
     path: Path
@@ -48,6 +50,8 @@ class Source:
     split: str
     category: str
     clips: dict[str, dict[str, Any]] | None
+    noun: str = ""
+    description: str = ""
 
 
 def read_sources(data: Path) -> list[Source]:
@@ -64,6 +68,8 @@ def read_sources(data: Path) -> list[Source]:
             rig["split"],
             rig["category"],
             {clip["name"]: clip for clip in rig["clips"]},
+            rig.get("noun", ""),
+            rig.get("description", ""),
         )
         for rig in json.loads(manifest.read_text())["rigs"]
     ]
@@ -73,6 +79,25 @@ def to_body(rig: Rig, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """World points (..., 3) in the body frame."""
     low, high = rig.rest_box
     return (points - (low + high) / 2) @ rig.stance.axes.T / (rig.size / 2)
+
+
+def source_clips(source: Source, rig: Rig) -> Iterator[tuple[Clip, dict[str, Any]]]:
+    """The clips of a rig, in place, each with its index entry."""
+    for clip in read_clips(rig, fps=FPS):
+        facts = (source.clips or {}).get(clip.name, {} if source.clips is None else None)
+        if facts is None or len(clip) < MIN_FRAMES:
+            continue
+        yield (
+            remove_travel(clip, rig),
+            {
+                "name": clip.name,
+                "frames": len(clip),
+                # a clip that was read as a loop comes without its closing frame
+                "period": len(clip) if clip.loop else len(clip) - 1 if facts.get("loop") else 0,
+                "action": facts.get("action", clip.name),
+                "captions": facts.get("captions", [clip.name.replace("_", " ").lower()]),
+            },
+        )
 
 
 def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -115,24 +140,12 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
     poses, pictures = [place(rest[None])], []
     if rgb_size:
         pictures.append(renders(rest[None]))
-    for clip in read_clips(rig, fps=FPS):
-        facts = (source.clips or {}).get(clip.name, {} if source.clips is None else None)
-        if facts is None or len(clip) < MIN_FRAMES:
-            continue
-        globals_ = rig.skeleton.globals(remove_travel(clip, rig).pose)
+    for clip, facts in source_clips(source, rig):
+        globals_ = rig.skeleton.globals(clip.pose)
         poses.append(place(globals_))
         if rgb_size:
             pictures.append(renders(globals_))
-        entry["clips"].append(
-            {
-                "name": clip.name,
-                "frames": len(clip),
-                # a clip that was read as a loop comes without its closing frame
-                "period": len(clip) if clip.loop else len(clip) - 1 if facts.get("loop") else 0,
-                "action": facts.get("action", clip.name),
-                "captions": facts.get("captions", [clip.name.replace("_", " ").lower()]),
-            }
-        )
+        entry["clips"].append(facts)
     arrays: dict[str, NDArray[Any]] = {"poses": np.concatenate(poses)}
     if rgb_size:
         arrays["rgb"] = np.concatenate(pictures)

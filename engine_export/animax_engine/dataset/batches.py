@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,13 @@ class Augmentation:
         speed: largest factor, either way.
         shape: standard deviation of the log of the body's stretch along each axis (pose-only batches).
         mirror: probability.
+        borrowed: share of borrowed clips in pose-only batches.
     """
 
     speed: float = 1.25
     shape: float = 0.12
     mirror: float = 0.5
+    borrowed: float = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +108,9 @@ class Batches:
             for clip in rig["clips"]:
                 plain = [captions.setdefault(c, len(captions)) for c in clip["captions"]]
                 swapped = [captions.setdefault(mirrored_caption(c), len(captions)) for c in clip["captions"]]
+                # a clip follows the one before, unless its place is given
                 clips.append(
-                    {**clip, "rig": i, "first": first, "plain": plain, "swapped": swapped, "category": rig["category"]}
+                    {"first": first, **clip, "rig": i, "plain": plain, "swapped": swapped, "category": rig["category"]}
                 )
                 first += clip["frames"]
         self.clips = clips
@@ -114,7 +118,8 @@ class Batches:
         self.length = np.array([clip["frames"] for clip in clips])
         self.period = np.array([clip["period"] for clip in clips])
         self.rig = np.array([clip["rig"] for clip in clips])
-        self.weights = balanced_weights(clips)
+        borrowed = np.array([clip.get("borrowed", False) for clip in clips])
+        self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
         self.text = torch.from_numpy(encoded(list(captions), text, folder))
         cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
         self.cameras = cameras
@@ -141,10 +146,15 @@ class Batches:
         times = start + steps
         return np.where(period > 0, np.mod(times, np.maximum(period, 1.0)), np.clip(times, 0, last))
 
+    def choose(self, batch: int, borrowed: float) -> NDArray[np.int64]:
+        """Random clips (batch,), of which a share ``borrowed`` are borrowed ones."""
+        share = borrowed if self.borrowed.any() else 0.0
+        return self.random.choice(len(self.clips), batch, p=(1 - share) * self.own + share * self.borrowed)
+
     def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
         """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
         if clips is None:
-            clips = self.random.choice(len(self.clips), batch, p=self.weights)
+            clips = self.choose(batch, 0.0 if joint else self.augmentation.borrowed)
         times = self.times(clips)
         low = np.floor(times).astype(np.int64)
         period, length = self.period[clips][:, None], self.length[clips][:, None]
@@ -201,21 +211,17 @@ def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.
     return states
 
 
-def balanced_weights(clips: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """Sampling probability of each clip: every category and, in it, every action counts by the square root of its
-    size."""
-
-    def counts(key: str) -> dict[str, int]:
-        out: dict[str, int] = {}
-        for clip in clips:
-            out[clip[key]] = out.get(clip[key], 0) + 1
-        return out
-
-    for clip in clips:
-        clip["kind"] = f"{clip['category']}/{clip['action']}"
-    categories, kinds = counts("category"), counts("kind")
-    weights = np.array([categories[c["category"]] ** -0.5 * kinds[c["kind"]] ** -0.5 for c in clips])
-    return weights / weights.sum()
+def balanced_weights(clips: list[dict[str, Any]], group: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Sampling probability of each clip; 0 outside ``group`` (clips,). Every category and, in it, every action counts
+    by the square root of its size in the group."""
+    kinds = [f"{clip['category']}/{clip['action']}" for clip in clips]
+    members = np.flatnonzero(group)
+    by_category = Counter(clips[i]["category"] for i in members)
+    by_kind = Counter(kinds[i] for i in members)
+    weights = np.zeros(len(clips))
+    for i in members:
+        weights[i] = by_category[clips[i]["category"]] ** -0.5 * by_kind[kinds[i]] ** -0.5
+    return weights / max(weights.sum(), 1e-12)
 
 
 def project(points: Tensor, projections: Tensor) -> Tensor:

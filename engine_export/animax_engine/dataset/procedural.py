@@ -33,7 +33,7 @@ def write_rigs(out: Path, per_kind: int) -> int:
             file = Path("rigs") / f"{name}.glb"
             (out / file).parent.mkdir(parents=True, exist_ok=True)
             (out / file).write_bytes(generate(kind, seed))
-            motions = describe(kind, seed).motions
+            facts = describe(kind, seed)
             rigs.append(
                 {
                     "id": name,
@@ -41,9 +41,11 @@ def write_rigs(out: Path, per_kind: int) -> int:
                     "split": "train",
                     "category": CATEGORIES.get(kind, kind),
                     "front_axis": "+z",
+                    "noun": facts.noun,
+                    "description": facts.description,
                     "clips": [
                         {"name": key, "loop": m.loop, "action": m.action, "captions": captions(kind, key, seed)}
-                        for key, m in motions.items()
+                        for key, m in facts.motions.items()
                     ],
                 }
             )

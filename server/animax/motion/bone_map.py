@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ Array = NDArray[np.float64]
 
 STRANGE = 1.1
 """Cost above which two chains are not the same part of a body; half the box apart at both ends costs 1."""
+
+BODY = 1.0
+"""What it counts that two chains both hold their body's root."""
+FAR = 0.8
+"""Share of a chain's reach beyond which its skin is its far end."""
 
 SYNONYMS = {
     "pelvis": "hips", "hip": "hips", "abdomen": "spine", "torso": "spine", "chest": "spine", "back": "spine",
@@ -37,10 +42,15 @@ NOISE = LEFT | RIGHT | {"mixamorig", "def", "bip", "bone", "joint", "rig", "arma
 
 @dataclass(frozen=True)
 class ChainPair:
-    """A source chain and the target chain that it drives, each from the body outwards, by joint name."""
+    """A source chain and the target chain that it drives, each from the body outwards, by joint name.
+
+    Attributes:
+        cost: how unlike the two are, up to ``STRANGE``, negative where their names agree; 0 when given by hand.
+    """
 
     source: tuple[str, ...]
     target: tuple[str, ...]
+    cost: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,8 @@ class BoneMap:
             sides = [entry.get(key) if isinstance(entry, Mapping) else None for key in ("source", "target")]
             if not all(isinstance(s, list) and s and all(isinstance(n, str) for n in s) for s in sides):
                 raise OptionError("bone map chain", entry, accepted)
-            pairs.append(ChainPair(*(tuple(s) for s in sides if s is not None)))
+            source, target = (tuple(s) for s in sides if s is not None)
+        pairs.append(ChainPair(source, target))
         return BoneMap(tuple(pairs))
 
     def check(self, source: Rig, target: Rig) -> None:
@@ -93,48 +104,101 @@ class BoneMap:
                 seen.add(name)
 
 
+@dataclass(frozen=True, eq=False)
+class Limbs:
+    """The chains of a rig and what they are matched by.
+
+    Attributes:
+        chains: N unbranched runs of joints that move vertices, each from the body outwards, by joint name.
+        shapes: (N, 9) where each starts and where its skin leads, see ``_shape``.
+        sides: (N,) 1 for left, -1 for right, 0 for neither, by name.
+        titles: what the names of each say.
+        body: (N,) whether it holds the body root.
+        apart: (N,) whether it is the first of a tree of its own (foot controls).
+    """
+
+    chains: tuple[tuple[str, ...], ...]
+    shapes: Array
+    sides: NDArray[np.int64]
+    titles: tuple[frozenset[str], ...]
+    body: NDArray[np.bool_]
+    apart: NDArray[np.bool_]
+
+    @staticmethod
+    def of(rig: Rig) -> Limbs:
+        """Those of ``rig``."""
+        return _limbs(rig, _chains(rig))
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Limbs:
+        at = np.flatnonzero(chosen)
+        return Limbs(
+            tuple(self.chains[i] for i in at),
+            self.shapes[at],
+            self.sides[at],
+            tuple(self.titles[i] for i in at),
+            self.body[at],
+            self.apart[at],
+        )
+
+
 def map_bones(source: Rig, target: Rig) -> BoneMap:
     """Guess the map: chains are matched by where they lie in the body's box, where they lead, their names and sides.
 
     A chain is an unbranched run of joints that move vertices. The cheapest one-to-one matching is taken; pairs that
     cost more than ``STRANGE`` are left out.
     """
-    feet_apart = [_detached(rig) for rig in (source, target)]
-    chains = [
-        [c for c in _chains(rig) if c[0] not in apart] for rig, apart in zip((source, target), feet_apart, strict=True)
-    ]
-    pairs = _match(source, chains[0], target, chains[1])
-    # roots apart from the body (foot controls) follow their like, or else the joint that lies where they lie
-    alone = [c for c in _chains(target) if c[0] in feet_apart[1]]
-    likes = [c for c in _chains(source) if c[0] in feet_apart[0]] or [[j] for j in source.deforming.tolist()]
-    return BoneMap(tuple(pairs + _match(source, likes, target, alone)))
+    ours, theirs = Limbs.of(source), Limbs.of(target)
+    if theirs.apart.any() and not ours.apart.any():
+        # roots apart from the body follow the joint that lies where they lie
+        joints = _limbs(source, [[joint] for joint in source.deforming.tolist()])
+    else:
+        joints = ours[ours.apart]
+    return match_limbs(ours, theirs, joints)
 
 
-def _match(source: Rig, ours: list[list[int]], target: Rig, theirs: list[list[int]]) -> list[ChainPair]:
+def match_limbs(ours: Limbs, theirs: Limbs, controls: Limbs | None = None) -> BoneMap:
+    """``map_bones`` for limbs that were found before.
+
+    Args:
+        ours: of the source.
+        theirs: of the target.
+        controls: what drives the target's roots apart from the body; by default the source's.
+    """
+    apart = ours[ours.apart] if controls is None else controls
+    pairs = _match(ours[~ours.apart], theirs[~theirs.apart]) + _match(apart, theirs[theirs.apart])
+    return BoneMap(tuple(pairs))
+
+
+def _match(ours: Limbs, theirs: Limbs) -> list[ChainPair]:
     """The cheapest one-to-one pairs of chains."""
-    if not ours or not theirs:
+    if not ours.chains or not theirs.chains:
         return []
-    shapes = [[_shape(rig, chain) for chain in chains] for rig, chains in ((source, ours), (target, theirs))]
-    titles = [
-        [_title([rig.skeleton.names[j] for j in chain]) for chain in chains]
-        for rig, chains in ((source, ours), (target, theirs))
-    ]
-    cost = np.zeros((len(ours), len(theirs)))
-    for i in range(len(ours)):
-        for j in range(len(theirs)):
-            cost[i, j] = np.abs(shapes[0][i] - shapes[1][j]).sum()
-            (side_a, words_a), (side_b, words_b) = titles[0][i], titles[1][j]
-            if words_a and words_b:
-                cost[i, j] -= len(words_a & words_b) / len(words_a | words_b)
-            if side_a * side_b < 0:
-                cost[i, j] += 2 * STRANGE
+    cost = np.abs(ours.shapes[:, None] - theirs.shapes).sum(axis=-1)
+    cost[ours.sides[:, None] * theirs.sides < 0] += 2 * STRANGE
+    cost[ours.body[:, None] & theirs.body] -= BODY
+    for i, a in enumerate(ours.titles):
+        for j, b in enumerate(theirs.titles):
+            if a and b:
+                cost[i, j] -= len(a & b) / len(a | b)
     rows, columns = linear_sum_assignment(cost)
-    names = (source.skeleton.names, target.skeleton.names)
     return [
-        ChainPair(tuple(names[0][k] for k in ours[i]), tuple(names[1][k] for k in theirs[j]))
+        ChainPair(ours.chains[i], theirs.chains[j], float(cost[i, j]))
         for j, i in sorted(zip(columns, rows, strict=True))
         if cost[i, j] <= STRANGE
     ]
+
+
+def _limbs(rig: Rig, chains: list[list[int]]) -> Limbs:
+    names, root, apart = rig.skeleton.names, body_root(rig), _detached(rig)
+    titles = [_title([names[j] for j in chain]) for chain in chains]
+    return Limbs(
+        tuple(tuple(names[j] for j in chain) for chain in chains),
+        np.array([_shape(rig, chain, root in chain) for chain in chains]).reshape(-1, 9),
+        np.array([side for side, _ in titles], np.int64),
+        tuple(said for _, said in titles),
+        np.array([root in chain for chain in chains], bool),
+        np.array([chain[0] in apart for chain in chains], bool),
+    )
 
 
 def _detached(rig: Rig) -> set[int]:
@@ -186,12 +250,28 @@ def _chains(rig: Rig) -> list[list[int]]:
     return chains
 
 
-def _shape(rig: Rig, chain: list[int]) -> Array:
-    """First and last head in the rest box, and the chain's direction, (9,), comparable between rigs."""
+def _shape(rig: Rig, chain: list[int], body: bool) -> Array:
+    """Where the chain starts and where its skin leads, in the rest box, and the way from one to the other, (9,),
+    comparable between rigs."""
     low, high = rig.rest_box
     axes = np.stack([rig.stance.right, rig.stance.up, rig.stance.forward])
     half = np.maximum(np.abs(axes) @ (high - low) / 2, rig.size / 20)
-    ends = rig.skeleton.rest_globals[[chain[0], chain[-1]], :3, 3]
+    ends = np.stack([rig.skeleton.rest_globals[chain[0], :3, 3], _tip(rig, chain, body)])
     at = (ends - (low + high) / 2) @ axes.T / half
     reach = (ends[1] - ends[0]) @ axes.T / rig.size
     return np.concatenate([at[0] / 2, at[1] / 2, reach])
+
+
+def _tip(rig: Rig, chain: list[int], body: bool) -> Array:
+    """The far end (3,) of a chain's skin, world space: bones have no length of their own where one is a whole limb. For
+    the body itself, which has no far end, the middle of its skin."""
+    mesh = rig.mesh
+    own = np.isin(mesh.binding_joints[mesh.bindings], chain)
+    points = rig.rest_vertices[(mesh.weights * own).sum(axis=-1) > 0.5]
+    last: Array = rig.skeleton.rest_globals[chain[-1], :3, 3]
+    if not len(points):
+        return last
+    if body:
+        return np.asarray(points.mean(axis=0))
+    away = np.linalg.norm(points - rig.skeleton.rest_globals[chain[0], :3, 3], axis=-1)
+    return np.asarray(points[away >= FAR * away.max()].mean(axis=0))
