@@ -83,7 +83,7 @@ class BoneMap:
             if not all(isinstance(s, list) and s and all(isinstance(n, str) for n in s) for s in sides):
                 raise OptionError("bone map chain", entry, accepted)
             source, target = (tuple(s) for s in sides if s is not None)
-        pairs.append(ChainPair(source, target))
+            pairs.append(ChainPair(source, target))
         return BoneMap(tuple(pairs))
 
     def check(self, source: Rig, target: Rig) -> None:
