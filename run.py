@@ -35,7 +35,7 @@ LOCK = ROOT / "requirements" / "lock.txt"
 BLENDER_LOCK = ROOT / "requirements" / "blender.txt"
 BLENDER_PYTHON = (3, 11)
 """The one Python that has wheels of the pinned bpy."""
-LOCKED_EXTRAS = ("video", "train", "test", "dev")
+LOCKED_EXTRAS = ("video", "train", "wan", "ray", "test", "dev")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 PROTOS = ROOT / "proto"
 FIRST_CONTRACT = PROTOS / "first_contract.binpb"
@@ -154,7 +154,7 @@ def serve(environment: Environment, arguments: list[str]) -> int:
 
 def test(environment: Environment, arguments: list[str]) -> int:
     """Run pytest over everything; the tests of training need torch."""
-    environment.require("video", "train", "test", "dev")
+    environment.require("video", "train", "wan", "ray", "test", "dev")
     return become([str(environment.python), "-m", "pytest", *arguments])
 
 

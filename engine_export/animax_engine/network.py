@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ class NetworkConfig:
         text_scale: factor on the text's tokens, to bring unit vectors to unit variance.
         prediction: what the head gives: the clean latents, or the velocity noise − latents.
         pooled_text: add the text's first token to the timestep embedding.
+        condition_time: noise level that the template's tokens are told: "clean", or "shared" with the noisiest slot.
         multi_view: cross-view attention and rays (stage 2). Off: views do not see each other.
+        view_every: blocks from one cross-view attention to the next.
+        view_positions: rotary positions across views: the place in the token "grid", or "none".
+        view_modulation: cross-view attention sees its input under the "block"'s shift and scale, or "none".
+        view_embedding: views that have a learned embedding, added before cross-view attention; 0 for none.
         joint: RGB tokens take part; off is the pose-only ablation.
         shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
     """
@@ -88,7 +94,12 @@ class NetworkConfig:
     text_scale: float = 1.0
     prediction: Literal["clean", "velocity"] = "clean"
     pooled_text: bool = True
+    condition_time: Literal["clean", "shared"] = "clean"
     multi_view: bool = True
+    view_every: int = 1
+    view_positions: Literal["grid", "none"] = "grid"
+    view_modulation: Literal["block", "none"] = "block"
+    view_embedding: int = 0
     joint: bool = True
     shared_positions: bool = True
     modality_embedding: bool = True
@@ -201,12 +212,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Self-attention within a view, attention across views, cross-attention to the text, feed-forward."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, index: int) -> None:
         super().__init__()
         d = config.width
+        self.crosses_views = config.multi_view and (index + 1) % config.view_every == 0
+        self.modulates_views = config.view_modulation == "block"
         self.norm1 = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
         self.self_attn = Attention(d, config.heads)
-        if config.multi_view:
+        if self.crosses_views:
             self.view_attn = Attention(d, config.heads)
             nn.init.zeros_(self.view_attn.o.weight)
             nn.init.zeros_(self.view_attn.o.bias)
@@ -223,21 +236,26 @@ class Block(nn.Module):
         text: Tensor,
         rotary: tuple[Tensor, Tensor],
         rotary_view: tuple[Tensor, Tensor] | None,
-        rows: int,
+        seat: Tensor | None = None,
     ) -> Tensor:
-        """x (B, V, N, d), time (B, 1, N, 6, d), text (B, T, d); ``rows`` slots of N / rows tokens each."""
-        batch, views = x.shape[:2]
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).unbind(dim=3)
-        y = (self.norm1(x) * (1 + scale1) + shift1).flatten(0, 1)
-        x = x + gate1 * self.self_attn(y, y, rotary).unflatten(0, (batch, views))
-        if rotary_view is not None:
-            y = self.norm1(x) * (1 + scale1) + shift1
-            # (B, V, rows, hw, d) → (B, rows, V, hw, d): one sequence a slot, over the tokens of all views
-            y = y.unflatten(2, (rows, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        """x (B, V, R, P, d): R rows (slots of both streams) of P tokens; time (B, 1, R, 1, 6, d), text (B, T, d),
+        ``seat`` (V, 1, 1, d) added to what the attention across views sees."""
+        batch, views, rows, places = x.shape[:4]
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).unbind(dim=4)
+        y = (self.norm1(x) * (1 + scale1) + shift1).flatten(2, 3).flatten(0, 1)
+        x = x + gate1 * self.self_attn(y, y, rotary).unflatten(0, (batch, views)).unflatten(2, (rows, places))
+        if rotary_view is not None and self.crosses_views:
+            y = self.norm1(x)
+            if self.modulates_views:
+                y = y * (1 + scale1) + shift1
+            if seat is not None:
+                y = y + seat
+            # (B, V, R, P, d) → (B · R, V · P, d): one sequence a slot, over the tokens of all views
+            y = y.transpose(1, 2).flatten(2, 3).flatten(0, 1)
             y = self.view_attn(y, y, rotary_view)
-            x = x + y.unflatten(0, (batch, rows)).unflatten(2, (views, -1)).transpose(1, 2).flatten(2, 3)
+            x = x + y.unflatten(0, (batch, rows)).unflatten(2, (views, places)).transpose(1, 2)
         # every view asks the same text
-        x = x + self.cross_attn(self.norm3(x).flatten(1, 2), text).unflatten(1, (views, -1))
+        x = x + self.cross_attn(self.norm3(x).flatten(1, 3), text).unflatten(1, (views, rows, places))
         y = self.norm2(x) * (1 + scale2) + shift2
         return x + gate2 * self.ffn(y)
 
@@ -296,6 +314,8 @@ class VideoPoseTransformer(nn.Module):
                 f"of {config.pose.patch[0]}; accepted: equal token grids, since the two share positions"
             )
         self.config = config
+        self.checkpointing = False
+        """In training, compute blocks again for the backward pass instead of keeping what is inside them."""
         d = config.width
         self.shared_latents = config.rgb == config.pose
         self.components = nn.ModuleDict()
@@ -327,7 +347,9 @@ class VideoPoseTransformer(nn.Module):
             self.ray_embedding = nn.Linear(6 * config.pose.patch[1] * config.pose.patch[2], d)
             nn.init.zeros_(self.ray_embedding.weight)
             nn.init.zeros_(self.ray_embedding.bias)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
+        if config.multi_view and config.view_embedding:
+            self.view_embedding = nn.Parameter(torch.randn(config.view_embedding, 1, 1, d) / d**0.5)
         self.norm = nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Parameter(torch.randn(1, 1, 2, d) / d**0.5)
 
@@ -387,7 +409,7 @@ class VideoPoseTransformer(nn.Module):
         """``forward`` on what tokens are made of: noisy patches, or their coefficients, (B, V, S, places,
         token_width)."""
         config = self.config
-        views, slots, places = pose.shape[1], sigma.shape[1], config.pose.grid**2
+        views, slots = pose.shape[1], sigma.shape[1]
         streams = [("pose", pose, template_pose)]
         if rgb is not None and template_rgb is not None:
             streams.insert(0, ("rgb", rgb, template_rgb))
@@ -396,26 +418,29 @@ class VideoPoseTransformer(nn.Module):
         tokens = []
         for name, noisy, template in streams:
             tokens += [self._template_tokens(name, template), self._tokens(name, noisy, sigma)]
-        x = torch.cat([tensor.flatten(2, 3) for tensor in tokens], dim=2)
-        rows = (1 + slots) * len(streams)
+        x = torch.cat(tokens, dim=2)  # (B, V, rows, places, d)
         if config.multi_view and config.rays and rays is not None:
             ray = self.ray_embedding(
                 to_patches(rays[:, :, None], Stream(6, config.pose.size, (1, *config.pose.patch[1:])))
             )
-            x = x + ray.expand(-1, -1, rows, -1, -1).flatten(2, 3)
+            x = x + ray
 
         context = self.text_embedding(text * config.text_scale)
         time = self._time(sigma, context, len(streams))  # (B, rows, d)
-        time_per_token = time.repeat_interleave(places, dim=1) if places > 1 else time
-        modulation = self.time_projection(time_per_token).unflatten(-1, (6, -1))[:, None]
+        modulation = self.time_projection(time).unflatten(-1, (6, -1))[:, None, :, None]
         rotary, rotary_view = self._positions(
             slots, len(streams), views if config.multi_view and views > 1 else 0, x.device
         )
+        seat = self.view_embedding[:views] if config.multi_view and config.view_embedding else None
         for block in self.blocks:
-            x = block(x, modulation, context, rotary, rotary_view, rows)
+            if self.checkpointing and self.training:
+                x = checkpoint(block, x, modulation, context, rotary, rotary_view, seat, use_reentrant=False)
+            else:
+                x = block(x, modulation, context, rotary, rotary_view, seat)
 
-        shift, scale = (self.modulation + time_per_token[:, :, None]).unbind(dim=2)
-        x = (self.norm(x) * (1 + scale[:, None]) + shift[:, None]).unflatten(2, (len(streams), 1 + slots, places))
+        shift, scale = (self.modulation + time[:, :, None]).unbind(dim=2)
+        x = self.norm(x) * (1 + scale[:, None, :, None]) + shift[:, None, :, None]
+        x = x.unflatten(2, (len(streams), 1 + slots))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
         made = [self._predicted(name, x[:, :, i], noisy, sigma) for i, (name, noisy, _) in enumerate(streams)]
         return (made[0] if len(streams) == 2 else None), made[-1]
@@ -453,7 +478,8 @@ class VideoPoseTransformer(nn.Module):
         """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text
         added."""
         config = self.config
-        levels = torch.cat([torch.zeros_like(sigma[:, :1]), sigma], dim=1)
+        first = sigma.amax(dim=1, keepdim=True)
+        levels = torch.cat([first if config.condition_time == "shared" else torch.zeros_like(first), sigma], dim=1)
         dtype = self.time_embedding[0].weight.dtype
         time = self.time_embedding(sinusoid(levels * config.time_scale, config.frequencies).to(dtype))
         if config.pooled_text:
@@ -481,6 +507,8 @@ class VideoPoseTransformer(nn.Module):
         if not views:
             return within, None
         across = rotary_angles(1, grid, grid, head_width).repeat(views, 1)
+        if config.view_positions == "none":
+            across = torch.zeros_like(across)
         return within, (across.cos()[:, None].to(device), across.sin()[:, None].to(device))
 
 
