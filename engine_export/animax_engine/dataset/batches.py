@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from animax.diffusion.latents import RGB_SCALE, LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
+from animax_engine.dataset.captions import variations
 
 MIRRORED_VIEWS = (0, 3, 2, 1)
 """The view that each template view shows when the body is mirrored: left and right change places."""
@@ -106,8 +108,9 @@ class Batches:
             self.masks[i, rig["channels"]] = 1.0
             first = rig["first"] + 1
             for clip in rig["clips"]:
-                plain = [captions.setdefault(c, len(captions)) for c in clip["captions"]]
-                swapped = [captions.setdefault(mirrored_caption(c), len(captions)) for c in clip["captions"]]
+                said = captions_of(clip, rig["category"])
+                plain = [captions.setdefault(c, len(captions)) for c in said]
+                swapped = [captions.setdefault(mirrored_caption(c), len(captions)) for c in said]
                 # a clip follows the one before, unless its place is given
                 clips.append(
                     {"first": first, **clip, "rig": i, "plain": plain, "swapped": swapped, "category": rig["category"]}
@@ -120,7 +123,7 @@ class Batches:
         self.rig = np.array([clip["rig"] for clip in clips])
         borrowed = np.array([clip.get("borrowed", False) for clip in clips])
         self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
-        self.text = torch.from_numpy(encoded(list(captions), text, folder))
+        self.text = encoded(list(captions), text, folder)
         cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
         self.cameras = cameras
         self.projections = torch.from_numpy(cameras.matrices).float()
@@ -196,19 +199,41 @@ class Batches:
         for clip, swap in zip(clips, mirrored, strict=True):
             choices = self.clips[clip]["swapped" if swap else "plain"]
             rows.append(choices[self.random.integers(len(choices))])
-        return self.text[rows]
+        return torch.from_numpy(self.text[rows])
+
+
+def captions_of(clip: dict[str, Any], category: str) -> list[str]:
+    """What a clip of the index is told by: its captions, of a borrowed one the order and one other, and ``variations``
+    of them, which its action shares with others."""
+    own = clip["captions"]
+    if clip.get("borrowed") and len(own) > 2:
+        own = [own[0], own[1 + zlib.crc32(clip["name"].encode()) % (len(own) - 1)]]
+    return list(dict.fromkeys([*own, *variations(clip["action"], category, clip["captions"])]))
 
 
 def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.float16]:
-    """States (N, T, width) of the captions, kept in ``folder`` for the next run with the same captions and encoder."""
+    """States (N, T, width) of the captions, memory-mapped. They are kept in ``folder``, by captions and encoder, for
+    the next run, which encodes only what no earlier one has."""
     key = hashlib.sha256("\n".join([text.encoder_hash, *captions]).encode()).hexdigest()[:16]
     path = folder / f"text-{key}.npy"
-    if path.exists():
-        stored: NDArray[np.float16] = np.load(path)
-        return stored
-    states = text.encode(captions).astype(np.float16)
-    np.save(path, states)
-    return states
+    if not path.exists():
+        states = np.zeros((len(captions), text.TOKENS, text.WIDTH), np.float16)
+        missing = {caption: i for i, caption in enumerate(captions)}
+        for names in folder.glob("text-*.json"):
+            known = json.loads(names.read_text())
+            if known["encoder"] == text.encoder_hash and (earlier := names.with_suffix(".npy")).exists():
+                old = np.load(earlier, mmap_mode="r")
+                for i, caption in enumerate(known["captions"]):
+                    if caption in missing:
+                        states[missing.pop(caption)] = old[i]
+        if missing:
+            states[list(missing.values())] = text.encode(list(missing))
+        path.with_suffix(".json").write_text(json.dumps({"encoder": text.encoder_hash, "captions": captions}))
+        with path.with_suffix(".tmp").open("wb") as file:
+            np.save(file, states)
+        path.with_suffix(".tmp").replace(path)
+    stored: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return stored
 
 
 def balanced_weights(clips: list[dict[str, Any]], group: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -209,8 +209,21 @@ _DOUBLED = {
     "pat",
     "tap",
     "bat",
+    "fan",
+    "flop",
+    "grab",
+    "jet",
+    "plod",
+    "pop",
+    "shrug",
+    "side-step",
+    "stir",
+    "strut",
+    "swap",
+    "whip",
+    "yap",
 }
-_UNDOUBLED_E = {"see", "flee", "agree", "tiptoe", "free"}
+_UNDOUBLED_E = {"see", "flee", "agree", "disagree", "tiptoe", "free"}
 
 
 def third_person(verb: str) -> str:
