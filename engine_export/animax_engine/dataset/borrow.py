@@ -126,6 +126,8 @@ class Body:
 
 WORST_MAP = 0.6
 """Highest mean cost of a bone map."""
+WORST_KIN_MAP = 0.25
+"""The same for rigs of another category: names must agree."""
 LEAST_DRIVEN = 0.75
 """Least share of the target's joints that a bone map drives."""
 LEAST_KEPT = 0.9
@@ -150,10 +152,9 @@ class Match:
     cost: float
     driven: float
 
-    @property
-    def good(self) -> bool:
-        """Whether its clips are worth trying."""
-        return self.cost <= WORST_MAP and self.driven >= LEAST_DRIVEN
+    def good(self, *, kin: bool = False) -> bool:
+        """Whether the donor's clips are worth trying; ``kin``: it is of another category."""
+        return self.cost <= (WORST_KIN_MAP if kin else WORST_MAP) and self.driven >= LEAST_DRIVEN
 
     @staticmethod
     def of(bones: BoneMap, target: Body) -> Match:
@@ -272,8 +273,9 @@ def borrowed_clips(target: Source, donors: list[Source], count: int) -> Iterator
     for i, donor in enumerate(donors):
         bones = match_limbs(_read(donor)[0].limbs, body.limbs)
         match = Match.of(bones, body)
-        if match.good:
-            maps.append((match.cost - match.driven + (donor.category != target.category), i, bones))
+        kin = donor.category != target.category
+        if match.good(kin=kin):
+            maps.append((match.cost - match.driven + kin, i, bones))
     offers: dict[str, list[tuple[int, BoneMap, Clip, dict[str, Any]]]] = {}
     for _, i, bones in sorted(maps, key=lambda item: item[:2]):
         for clip, facts in _read(donors[i])[1]:

@@ -175,12 +175,11 @@ def _match(ours: Limbs, theirs: Limbs) -> list[ChainPair]:
         return []
     cost = np.abs(ours.shapes[:, None] - theirs.shapes).sum(axis=-1)
     cost[ours.sides[:, None] * theirs.sides < 0] += 2 * STRANGE
-    cost[ours.body[:, None] & theirs.body] -= BODY
     for i, a in enumerate(ours.titles):
         for j, b in enumerate(theirs.titles):
             if a and b:
                 cost[i, j] -= len(a & b) / len(a | b)
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = linear_sum_assignment(cost - BODY * (ours.body[:, None] & theirs.body))
     return [
         ChainPair(ours.chains[i], theirs.chains[j], float(cost[i, j]))
         for j, i in sorted(zip(columns, rows, strict=True))
