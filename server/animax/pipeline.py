@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
+from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Condition, Sample, sample
+from animax.diffusion.sampler import Condition, Known, Sample, Schedule, nothing_known, sample
 from animax.errors import Cancelled
 from animax.motion.clean import clean
 from animax.motion.clip import Clip
+from animax.motion.control import Controls, resolve
 from animax.motion.inverse_kinematics import solve_rotations
 from animax.motion.localise import reject_jumps
-from animax.motion.triangulate import triangulate
+from animax.motion.triangulate import Points, triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
 from animax.views.camera import Cameras, template_cameras
 from animax.views.debug import write_debug
@@ -29,6 +31,8 @@ from animax.views.render import render_frames
 
 VIEW_SIZE = 96
 """Pixels of the image that decoded positions refer to."""
+LOOP_MARGIN = 8
+"""Frames of a loop that are repeated at either end while it is decoded and solved."""
 _SHARES = {
     Stage.TEMPLATE: 0.05,
     Stage.TEXT: 0.01,
@@ -98,26 +102,30 @@ def animate(
         debug: folder to write template views, generated views and pose maps into, as pictures.
 
     Raises:
+        OptionError: the request names a joint or a clip that the rig does not have.
         RigError: the rig has no joint that moves a vertex.
         GenerationError: the network's output cannot be turned into motion.
         Cancelled: ``should_stop`` said so.
     """
+    controls = resolve(rig, request)
     run = _Run(progress, should_stop or (lambda: False))
     with run.stage(Stage.TEMPLATE):
         template = make_template(rig, model)
     with run.stage(Stage.TEXT):
-        text = model.text.encode([request.prompt])[0]
+        texts = model.text.encode([request.prompt, *(change.prompt for change in request.prompts)])
     with run.stage(Stage.DENOISE):
-        generated = _denoise(rig, template, text, request, model, run)
+        generated = _denoise(rig, template, texts, request, controls, model, run)
     with run.stage(Stage.TRIANGULATE):
-        maps = model.space.decode_pose(generated.pose)
-        observations = reject_jumps(model.space.codec.decode(maps, template.markers, VIEW_SIZE), VIEW_SIZE)
-        points = triangulate(template.cameras, observations)
+        seen = observe(template, generated, model, margin=LOOP_MARGIN if request.loop else 0)
+        points = seen.points
+        if controls is not None:
+            points = _placed(rig, template, points, controls, model.fps)
     with run.stage(Stage.ROTATIONS):
         # what the network draws is never exact: bones that seem to stretch are noise
         pose = solve_rotations(rig.skeleton, template.markers, points, model.fps, stretch=False)
+        pose = pose[seen.margin : len(pose.rotations) - seen.margin]
     with run.stage(Stage.CLEAN):
-        clip = clean(rig, pose, model.fps, request)
+        clip = clean(rig, pose, model.fps, request, controls)
     if debug is not None:
         write_debug(
             debug,
@@ -125,11 +133,10 @@ def animate(
             template_rgb=template.pictures,
             template_maps=template.maps,
             rgb=model.space.decode_rgb(generated.rgb),
-            maps=maps,
+            maps=model.space.decode_pose(generated.pose),
             fps=model.fps,
         )
-    residual = float(np.median(points.residual[points.confidence > 0])) / VIEW_SIZE
-    return Animation(clip, request, run.timings, float(observations.confidence.mean()), residual, rig.warnings)
+    return Animation(clip, request, run.timings, seen.confidence, seen.residual, rig.warnings)
 
 
 def make_template(rig: Rig, model: Model) -> Template:
@@ -143,35 +150,149 @@ def make_template(rig: Rig, model: Model) -> Template:
     return Template(markers, cameras, pictures[:, 0], maps[:, 0])
 
 
-def _denoise(
-    rig: Rig, template: Template, text: NDArray[np.float32], request: Request, model: Model, run: _Run
-) -> Sample:
+def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model) -> Condition:
+    """What the network is told of a rig and a prompt's states."""
     low, high = rig.rest_box
     channels = np.zeros(model.space.codec.channels, bool)
     channels[template.markers.channels] = True
     rays = template.cameras.pluecker(model.space.codec.size, (low + high) / 2, rig.size / 2, rig.stance.axes)
-    condition = Condition(
+    return Condition(
         rgb=model.space.encode_rgb(template.pictures),
         pose=model.space.encode_pose(template.maps),
         channels=channels,
         rays=rays.astype(np.float32),
         text=text,
     )
-    schedule = replace(
+
+
+def make_schedule(model: Model, guidance: float | None, steps: int | None) -> Schedule:
+    """The model's schedule, with what a request wants otherwise."""
+    return replace(
         model.schedule,
-        steps=request.steps or model.schedule.steps,
-        guidance=model.schedule.guidance if request.guidance is None else request.guidance,
+        steps=steps or model.schedule.steps,
+        guidance=model.schedule.guidance if guidance is None else guidance,
     )
-    frames = max(2, math.ceil(request.seconds * model.fps - 1e-6) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was read off generated pose maps.
+
+    Attributes:
+        points: of F frames, with ``margin`` frames more at either end.
+        margin: frames.
+        confidence: mean over views, frames and markers.
+        residual: median distance between decoded and reprojected markers, as a share of the image.
+    """
+
+    points: Points
+    margin: int
+    confidence: float
+    residual: float
+
+
+def observe(template: Template, generated: Sample, model: Model, *, margin: int = 0) -> Seen:
+    """Generated pose maps to markers in space.
+
+    Args:
+        template: of the rig.
+        generated: F frames.
+        model: for its latent space.
+        margin: frames of a loop that are repeated at either end, so that what follows in time knows no ends.
+    """
+    maps = model.space.decode_pose(generated.pose)
+    if margin:
+        maps = maps[:, np.arange(-margin, generated.frames + margin) % generated.frames]
+    observations = reject_jumps(model.space.codec.decode(maps, template.markers, VIEW_SIZE), VIEW_SIZE)
+    points = triangulate(template.cameras, observations)
+    residual = float(np.median(points.residual[points.confidence > 0])) / VIEW_SIZE
+    return Seen(points, margin, float(observations.confidence.mean()), residual)
+
+
+def draw(rig: Rig, template: Template, pose: Pose, model: Model, *, pictures: bool = True) -> Sample:
+    """Latents of known poses (F frames); without ``pictures``, those are left zero."""
+    skeleton, size = rig.skeleton, model.space.rgb_size
+    globals_ = skeleton.globals(pose)
+    points, depths = template.cameras.project(template.markers.positions(globals_))
+    maps = model.space.codec.draw(points, depths, template.markers, VIEW_SIZE)
+    rgb = np.zeros((len(template.cameras), len(globals_), 3, size, size), np.float32)
+    if pictures:
+        rendered = render_frames(rig.mesh, rig.mesh.skin(globals_), template.cameras.resized(size), up=rig.stance.up)
+        rgb = model.space.encode_rgb(rendered)
+    return Sample(rgb, model.space.encode_pose(maps))
+
+
+def _denoise(
+    rig: Rig,
+    template: Template,
+    texts: NDArray[np.float32],
+    request: Request,
+    controls: Controls | None,
+    model: Model,
+    run: _Run,
+) -> Sample:
+    if request.loop:
+        frames = max(2, round(request.seconds * model.fps))
+    else:
+        frames = max(2, math.ceil(request.seconds * model.fps - 1e-6) + 1)
+    condition = make_condition(rig, template, texts[0], model)
     return sample(
         model.denoiser,
         condition,
         frames,
         request.seed,
-        schedule,
+        make_schedule(model, request.guidance, request.steps),
+        known=None if controls is None else _known(rig, template, condition, controls, frames, model),
+        changes=[(round(change.at * model.fps), text) for change, text in zip(request.prompts, texts[1:], strict=True)],
+        loop=request.loop,
         on_step=run.denoised,
         should_stop=run.should_stop,
     )
+
+
+def _known(rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model) -> Known:
+    """The latents that the controls give."""
+    known = nothing_known(condition, frames)
+    times = np.arange(frames) * (controls.seconds / frames if controls.loop else 1 / model.fps)
+    markers = template.markers
+    placed = controls.placed(rig)[markers.joints]
+    if placed.any():
+        base = draw(rig, template, controls.base_pose(rig, times), model, pictures=False)
+        known.latents.pose[:] = base.pose
+        known.pose[:, markers.channels[placed]] = True
+    for seconds, pose in controls.pins:
+        at = round(seconds * frames / controls.seconds) % frames if controls.loop else round(seconds * model.fps)
+        at = min(at, frames - 1)
+        drawn = draw(rig, template, controls.pinned_pose(rig, seconds, pose), model)
+        known.latents.rgb[:, at], known.latents.pose[:, at] = drawn.rgb[:, 0], drawn.pose[:, 0]
+        known.rgb[at] = True
+        known.pose[at] = True
+    return known
+
+
+def _placed(rig: Rig, template: Template, points: Points, controls: Controls, fps: float) -> Points:
+    """The points with the markers whose place is known put there exactly, and pinned frames left to their neighbours.
+
+    A pinned frame shows the pinned pose even where the frames around it do not lead there. To take it for evidence
+    would be a jump; what is missing is shared out when the pose is made exact.
+    """
+    frames = len(points.points)
+    margin = LOOP_MARGIN if controls.loop else 0
+    period = frames - 2 * margin
+    rate = period / controls.seconds if controls.loop else fps
+    times = (np.arange(frames) - margin) / rate
+    known, confidence, sigma = points.points, points.confidence.copy(), points.sigma
+    pinned = [min(round(seconds * rate), period - 1) for seconds, _ in controls.pins]
+    at = (np.arange(frames) - margin) % period
+    if len(set(pinned)) < period:
+        confidence[np.isin(at, pinned)] = 0.0
+    placed = controls.placed(rig)[template.markers.joints]
+    if placed.any():
+        pose = controls.base_pose(rig, times % controls.seconds if controls.loop else times)
+        true = template.markers.positions(rig.skeleton.globals(pose))
+        known, sigma = np.where(placed[:, None], true, known), np.where(placed, 0.0, sigma)
+        confidence[:, placed] = 1.0
+    return replace(points, points=known, confidence=confidence, sigma=sigma)
 
 
 class _Run:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import Enum
+from itertools import pairwise
 
 from animax.errors import OptionError
 
 MAX_PROMPT = 500
 """Characters of a prompt."""
-SECONDS = (0.25, 10.0)
+SECONDS = (0.25, 60.0)
+"""Of one clip; what shall last longer is performed (``AnimateInteractive``)."""
 FPS = (1.0, 120.0)
 GUIDANCE = (1.0, 15.0)
 STEPS = (1, 64)
 MAX_SEED = 2**63 - 1
+MAX_CONTROLS = 64
+"""Pinned poses, and prompt changes, of one request."""
+MAX_NAMES = 2000
+"""Joints named by one request, for each option."""
+UNIT = 1e-3
+"""How far a given quaternion's length may be from one."""
 
 
 class RootMode(str, Enum):
@@ -27,6 +35,60 @@ class RootMode(str, Enum):
     """The root covers the ground that the feet imply."""
     FIXED_BASE = "fixed_base"
     """The root does not translate at all (machines, plants, doors)."""
+
+
+@dataclass(frozen=True)
+class PoseSource:
+    """A pose of a rig, by reference: the rest pose, or a frame of one of its file's clips, and given rotations over it.
+
+    Attributes:
+        clip: name of an animation in the rig's file; None: the rest pose.
+        seconds: time in that clip.
+        rotations: local rotations (x, y, z, w) by joint name, in place of those of clip or rest.
+    """
+
+    clip: str | None = None
+    seconds: float = 0.0
+    rotations: tuple[tuple[str, tuple[float, float, float, float]], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds >= 0):
+            raise OptionError("pose", self.seconds, "seconds from 0 on")
+        given = tuple((name, tuple(map(float, turn))) for name, turn in self.rotations)
+        object.__setattr__(self, "rotations", given)
+        _check_count("pose", len(given), MAX_NAMES, "joint rotations")
+        for name, turn in given:
+            if len(turn) != 4 or not abs(math.hypot(*turn) - 1) < UNIT:
+                raise OptionError("pose", (name, turn), "four numbers x, y, z, w of a unit quaternion for each joint")
+
+
+@dataclass(frozen=True)
+class PinnedPose:
+    """A pose that a clip takes at a time.
+
+    Attributes:
+        at: seconds from the start of the clip.
+        pose: where the pose comes from.
+    """
+
+    at: float
+    pose: PoseSource
+
+
+@dataclass(frozen=True)
+class PromptChange:
+    """Another prompt from a time on.
+
+    Attributes:
+        at: seconds from the start of the clip.
+        prompt: from then on.
+    """
+
+    at: float
+    prompt: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", checked_prompt(self.prompt))
 
 
 @dataclass(frozen=True)
@@ -43,6 +105,14 @@ class Request:
         guidance: how strictly the prompt is followed; None takes the model's own default.
         steps: denoising steps; None takes the model's own default.
         foot_cleanup: pin feet that touch the ground.
+        first_pose: the pose of the first frame.
+        last_pose: the pose of the last frame; not with ``loop``.
+        pinned: poses at times in between.
+        prompts: other prompts from later times on, in rising order; not with ``loop``.
+        joints: only these joints, and all below them, follow the prompt; empty: all. ``upper_body`` stands for
+            all but the body root and the legs.
+        joints_alone: the joints of ``joints`` without those below them.
+        base_clip: animation in the rig's file that all joints outside of ``joints`` follow; None: they rest.
     """
 
     prompt: str
@@ -54,16 +124,16 @@ class Request:
     guidance: float | None = None
     steps: int | None = None
     foot_cleanup: bool = True
+    first_pose: PoseSource | None = None
+    last_pose: PoseSource | None = None
+    pinned: tuple[PinnedPose, ...] = ()
+    prompts: tuple[PromptChange, ...] = ()
+    joints: tuple[str, ...] = ()
+    joints_alone: bool = False
+    base_clip: str | None = None
 
     def __post_init__(self) -> None:
-        prompt = self.prompt.strip()
-        if not prompt:
-            raise OptionError("prompt", self.prompt, "1 to 500 characters that are not all blank")
-        if len(prompt) > MAX_PROMPT:
-            raise OptionError("prompt", f"{len(prompt)} characters", f"1 to {MAX_PROMPT} characters")
-        if any(ord(c) < 32 and c not in "\t\n" for c in prompt) or any(0xD800 <= ord(c) < 0xE000 for c in prompt):
-            raise OptionError("prompt", prompt, "text without control characters or lone surrogates")
-        object.__setattr__(self, "prompt", " ".join(prompt.split()))
+        object.__setattr__(self, "prompt", checked_prompt(self.prompt))
         object.__setattr__(self, "root_mode", RootMode(self.root_mode))
         for name, limits in (("seconds", SECONDS), ("fps", FPS), ("guidance", GUIDANCE), ("steps", STEPS)):
             value = getattr(self, name)
@@ -71,10 +141,54 @@ class Request:
                 raise OptionError(name, value, f"{limits[0]:g} to {limits[1]:g}")
         if not 0 <= self.seed <= MAX_SEED:
             raise OptionError("seed", self.seed, f"0 to {MAX_SEED}")
+        for name in ("pinned", "prompts", "joints"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check_count("pinned", len(self.pinned), MAX_CONTROLS, "poses")
+        _check_count("prompts", len(self.prompts), MAX_CONTROLS, "changes")
+        _check_count("joints", len(self.joints), MAX_NAMES, "names")
+        for pin in self.pinned:
+            if not 0 <= pin.at <= self.seconds:
+                raise OptionError("pinned", pin.at, f"seconds within the clip, 0 to {self.seconds:g}")
+        times = [0.0, *(change.at for change in self.prompts), self.seconds]
+        if any(not a < b for a, b in pairwise(times)):
+            raise OptionError("prompts", times[1:-1], f"rising seconds between 0 and {self.seconds:g}, both left out")
+        for name, given in (("last_pose", self.last_pose), ("prompts", self.prompts)):
+            if self.loop and given:
+                raise OptionError(name, given, "nothing with loop: a loop has neither end nor order")
+        for name in ("joints_alone", "base_clip"):
+            if getattr(self, name) and not self.joints:
+                raise OptionError(name, getattr(self, name), "only together with joints")
+
+    @property
+    def pins(self) -> tuple[PinnedPose, ...]:
+        """All pinned poses by rising time."""
+        ends = [PinnedPose(at, pose) for at, pose in ((0.0, self.first_pose), (self.seconds, self.last_pose)) if pose]
+        return tuple(sorted([*ends, *self.pinned], key=lambda pin: pin.at))
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for manifests and logs."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return asdict(self)
+
+
+def checked_prompt(prompt: str) -> str:
+    """The prompt with runs of blanks made one.
+
+    Raises:
+        OptionError: it is blank, too long, or no text.
+    """
+    text = prompt.strip()
+    if not text:
+        raise OptionError("prompt", prompt, f"1 to {MAX_PROMPT} characters that are not all blank")
+    if len(text) > MAX_PROMPT:
+        raise OptionError("prompt", f"{len(text)} characters", f"1 to {MAX_PROMPT} characters")
+    if any(ord(c) < 32 and c not in "\t\n" for c in text) or any(0xD800 <= ord(c) < 0xE000 for c in text):
+        raise OptionError("prompt", text, "text without control characters or lone surrogates")
+    return " ".join(text.split())
+
+
+def _check_count(name: str, count: int, most: int, what: str) -> None:
+    if count > most:
+        raise OptionError(name, f"{count} {what}", f"at most {most} {what}")
 
 
 class Stage(str, Enum):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax import rotations
+from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.motion.clip import Clip
 
@@ -15,6 +16,14 @@ Array = NDArray[np.float64]
 
 EASE = 0.3
 """Seconds on either side of the seam over which a difference in speed is evened out."""
+
+
+def is_closed(clip: Clip, rig: Rig) -> bool:
+    """Whether no joint moves farther from the last frame to the first than joints do from frame to frame."""
+    heads = rig.skeleton.positions(clip.pose)
+    steps = np.linalg.norm(np.diff(heads, axis=0), axis=-1)
+    seam = np.linalg.norm(heads[0] - heads[-1], axis=-1)
+    return bool(seam.max() <= steps.max(initial=0.0))
 
 
 def close_loop(clip: Clip) -> Clip:
