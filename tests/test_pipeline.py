@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from animax import rotations
-from animax.assets import load_rig
+from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import Schedule
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
+from animax.motion.control import resolve
 from animax.pipeline import VIEW_SIZE, animate
 from animax.procedural import generate
-from animax.request import Progress, Request, RootMode, Stage
+from animax.request import JointMask, PinnedPose, PoseSource, Progress, PromptChange, Request, RootMode, Stage
 from animax.views.camera import template_cameras
 from animax.views.splat import SplatPoseMap
 
@@ -135,3 +136,51 @@ def test_debug_pictures_are_written(rig, truth, tmp_path):
         picture = cv2.imread(str(tmp_path / name))
         assert picture is not None
         assert picture.std() > 0
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_pinned_poses_are_exact_in_the_clip(rig, truth, loop):
+    clip = read_clips(rig)[0]
+    pose = PoseSource(clip.name, 0.25)
+    request = Request(
+        "x",
+        seconds=3.0,
+        loop=loop,
+        first_pose=pose,
+        pinned_poses=(PinnedPose(1.5, PoseSource()),),
+        root_mode="root_motion",
+    )
+    made = animate(rig, request, model(TrueMaps(rig, truth))).clip
+    controls = resolve(rig, request)
+    for frame, (_, pinned) in zip(controls.pinned_frames(len(made), made.fps), controls.pins, strict=True):
+        np.testing.assert_array_equal(
+            rotations.to_matrix(made.pose.rotations[frame]), rotations.to_matrix(pinned.rotations)
+        )
+
+
+def test_the_sampler_gets_the_pinned_poses_and_the_kept_joints(rig, truth):
+    denoiser = TrueMaps(rig, truth)
+    names = [rig.skeleton.names[j] for j in choose_markers(rig, 64).drivers]
+    mask = JointMask((names[-1],))
+    made = animate(rig, Request("x", first_pose=PoseSource(), joint_mask=mask), model(denoiser))
+    assert denoiser.calls[0][0, 0] == 0
+    assert np.all(denoiser.calls[0][0, 1:] > 0)
+    chosen = ~resolve(rig, made.request).kept
+    rest = rig.skeleton.rest.rotations
+    assert rotations.between(made.clip.pose.rotations, rest)[:, ~chosen].max() < 1e-7
+    assert rotations.between(made.clip.pose.rotations, rest)[:, chosen].max() > 0.05
+
+
+def test_a_change_of_prompt_is_told_to_the_network_from_its_frame_on(rig, truth):
+    heard = []
+
+    class Listening(TrueMaps):
+        def __call__(self, *given):
+            heard.append(given[5][0])
+            return super().__call__(*given)
+
+    request = Request("walks", seconds=2.0, prompt_changes=(PromptChange(1.0, "sleeps"),))
+    animate(rig, request, model(Listening(rig, truth)))
+    walks, sleeps = TextEncoder().encode(["walks", "sleeps"])
+    assert [np.array_equal(text, walks) for text in heard] == [True, True, False, False]
+    assert all(np.array_equal(text, sleeps) for text in heard[2:])

@@ -112,7 +112,7 @@ def animate(
     with run.stage(Stage.TEMPLATE):
         template = make_template(rig, model)
     with run.stage(Stage.TEXT):
-        texts = model.text.encode([request.prompt, *(change.prompt for change in request.prompts)])
+        texts = model.text.encode([request.prompt, *(change.prompt for change in request.prompt_changes)])
     with run.stage(Stage.DENOISE):
         generated = _denoise(rig, template, texts, request, controls, model, run)
     with run.stage(Stage.TRIANGULATE):
@@ -243,7 +243,9 @@ def _denoise(
         request.seed,
         make_schedule(model, request.guidance, request.steps),
         known=None if controls is None else _known(rig, template, condition, controls, frames, model),
-        changes=[(round(change.at * model.fps), text) for change, text in zip(request.prompts, texts[1:], strict=True)],
+        changes=[
+            (round(change.at * model.fps), text) for change, text in zip(request.prompt_changes, texts[1:], strict=True)
+        ],
         loop=request.loop,
         on_step=run.denoised,
         should_stop=run.should_stop,
@@ -260,9 +262,7 @@ def _known(rig: Rig, template: Template, condition: Condition, controls: Control
         base = draw(rig, template, controls.base_pose(rig, times), model, pictures=False)
         known.latents.pose[:] = base.pose
         known.pose[:, markers.channels[placed]] = True
-    for seconds, pose in controls.pins:
-        at = round(seconds * frames / controls.seconds) % frames if controls.loop else round(seconds * model.fps)
-        at = min(at, frames - 1)
+    for at, (seconds, pose) in zip(controls.pinned_frames(frames, model.fps), controls.pins, strict=True):
         drawn = draw(rig, template, controls.pinned_pose(rig, seconds, pose), model)
         known.latents.rgb[:, at], known.latents.pose[:, at] = drawn.rgb[:, 0], drawn.pose[:, 0]
         known.rgb[at] = True
@@ -282,7 +282,7 @@ def _placed(rig: Rig, template: Template, points: Points, controls: Controls, fp
     rate = period / controls.seconds if controls.loop else fps
     times = (np.arange(frames) - margin) / rate
     known, confidence, sigma = points.points, points.confidence.copy(), points.sigma
-    pinned = [min(round(seconds * rate), period - 1) for seconds, _ in controls.pins]
+    pinned = controls.pinned_frames(period, fps)
     at = (np.arange(frames) - margin) % period
     if len(set(pinned)) < period:
         confidence[np.isin(at, pinned)] = 0.0

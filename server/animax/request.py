@@ -92,6 +92,26 @@ class PromptChange:
 
 
 @dataclass(frozen=True)
+class JointMask:
+    """The joints that follow the prompt; all others keep to another motion.
+
+    Attributes:
+        joints: names; ``upper_body`` stands for all joints but the body root and the legs.
+        alone: only those, without the joints below them.
+        base_clip: animation in the rig's file that the other joints follow; None: they rest.
+    """
+
+    joints: tuple[str, ...]
+    alone: bool = False
+    base_clip: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "joints", tuple(self.joints))
+        if not 1 <= len(self.joints) <= MAX_NAMES:
+            raise OptionError("joint_mask", f"{len(self.joints)} names", f"1 to {MAX_NAMES} names of joints")
+
+
+@dataclass(frozen=True)
 class Request:
     """One animation. Out-of-range values raise ``OptionError`` at once.
 
@@ -107,12 +127,9 @@ class Request:
         foot_cleanup: pin feet that touch the ground.
         first_pose: the pose of the first frame.
         last_pose: the pose of the last frame; not with ``loop``.
-        pinned: poses at times in between.
-        prompts: other prompts from later times on, in rising order; not with ``loop``.
-        joints: only these joints, and all below them, follow the prompt; empty: all. ``upper_body`` stands for
-            all but the body root and the legs.
-        joints_alone: the joints of ``joints`` without those below them.
-        base_clip: animation in the rig's file that all joints outside of ``joints`` follow; None: they rest.
+        pinned_poses: poses at times in between.
+        prompt_changes: other prompts from later times on, in rising order; not with ``loop``.
+        joint_mask: which joints follow the prompt; None: all.
     """
 
     prompt: str
@@ -126,11 +143,9 @@ class Request:
     foot_cleanup: bool = True
     first_pose: PoseSource | None = None
     last_pose: PoseSource | None = None
-    pinned: tuple[PinnedPose, ...] = ()
-    prompts: tuple[PromptChange, ...] = ()
-    joints: tuple[str, ...] = ()
-    joints_alone: bool = False
-    base_clip: str | None = None
+    pinned_poses: tuple[PinnedPose, ...] = ()
+    prompt_changes: tuple[PromptChange, ...] = ()
+    joint_mask: JointMask | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_prompt(self.prompt))
@@ -141,29 +156,25 @@ class Request:
                 raise OptionError(name, value, f"{limits[0]:g} to {limits[1]:g}")
         if not 0 <= self.seed <= MAX_SEED:
             raise OptionError("seed", self.seed, f"0 to {MAX_SEED}")
-        for name in ("pinned", "prompts", "joints"):
+        for name in ("pinned_poses", "prompt_changes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_count("pinned", len(self.pinned), MAX_CONTROLS, "poses")
-        _check_count("prompts", len(self.prompts), MAX_CONTROLS, "changes")
-        _check_count("joints", len(self.joints), MAX_NAMES, "names")
-        for pin in self.pinned:
+            _check_count(name, len(getattr(self, name)), MAX_CONTROLS, "of them")
+        for pin in self.pinned_poses:
             if not 0 <= pin.at <= self.seconds:
-                raise OptionError("pinned", pin.at, f"seconds within the clip, 0 to {self.seconds:g}")
-        times = [0.0, *(change.at for change in self.prompts), self.seconds]
+                raise OptionError("pinned_poses", pin.at, f"seconds within the clip, 0 to {self.seconds:g}")
+        times = [0.0, *(change.at for change in self.prompt_changes), self.seconds]
         if any(not a < b for a, b in pairwise(times)):
-            raise OptionError("prompts", times[1:-1], f"rising seconds between 0 and {self.seconds:g}, both left out")
-        for name, given in (("last_pose", self.last_pose), ("prompts", self.prompts)):
-            if self.loop and given:
-                raise OptionError(name, given, "nothing with loop: a loop has neither end nor order")
-        for name in ("joints_alone", "base_clip"):
-            if getattr(self, name) and not self.joints:
-                raise OptionError(name, getattr(self, name), "only together with joints")
+            accepted = f"rising seconds between 0 and {self.seconds:g}, both left out"
+            raise OptionError("prompt_changes", times[1:-1], accepted)
+        for name in ("last_pose", "prompt_changes"):
+            if self.loop and getattr(self, name):
+                raise OptionError(name, getattr(self, name), "nothing with loop: a loop has neither end nor order")
 
     @property
     def pins(self) -> tuple[PinnedPose, ...]:
         """All pinned poses by rising time."""
         ends = [PinnedPose(at, pose) for at, pose in ((0.0, self.first_pose), (self.seconds, self.last_pose)) if pose]
-        return tuple(sorted([*ends, *self.pinned], key=lambda pin: pin.at))
+        return tuple(sorted([*ends, *self.pinned_poses], key=lambda pin: pin.at))
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for manifests and logs."""

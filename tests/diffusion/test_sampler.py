@@ -1,7 +1,10 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
-from animax.diffusion.sampler import Condition, Schedule, sample
+from animax.diffusion.sampler import Condition, Schedule, nothing_known, plan, sample
 from animax.errors import Cancelled, GenerationError
 
 CHANNELS, WIDTH = 6, 8
@@ -88,7 +91,7 @@ def test_any_length_goes_on_from_the_clean_end(frames):
     oracle = Oracle()
     made = sample(oracle, condition(), frames, 0, schedule)
     assert made.frames == frames
-    windows = schedule.windows(frames)
+    windows = len(plan(frames, schedule, condition().text))
     assert len(oracle.sigmas) == 2 * windows
     for call, sigma in enumerate(oracle.sigmas):
         given = 0 if call < 2 else schedule.history
@@ -126,3 +129,133 @@ def test_cancel_is_heard_before_every_step():
 def test_numbers_that_are_not_finite_are_named():
     with pytest.raises(GenerationError, match="not finite at step 1"):
         sample(Oracle(prompted=np.nan), condition(), 33, 0, Schedule(2, 1.0))
+
+
+class Smoother:
+    """A denoiser with a sense of time: every frame is drawn towards its neighbours within the window."""
+
+    def __init__(self):
+        self.texts = []
+
+    def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        self.texts.append(float(text[0, 0, 0]))
+        return tuple(gaussian_filter1d(x, 2.0, axis=2, mode="nearest") * np.float32(2.0) for x in (rgb, pose))
+
+
+def seam(made):
+    steps = np.abs(np.diff(made.pose, axis=1)).mean(axis=(0, 2, 3, 4))
+    return np.abs(made.pose[:, 0] - made.pose[:, -1]).mean(), steps.max()
+
+
+@pytest.mark.parametrize("frames", [4, 16, 32, 33, 50, 96])
+def test_a_loop_has_no_seam_at_any_length(frames):
+    schedule = Schedule(6, 1.0)
+    looped = sample(Smoother(), condition(), frames, 3, schedule, loop=True)
+    assert looped.frames == frames
+    gap, largest = seam(looped)
+    assert gap <= 1.1 * largest
+    if frames > 16:
+        straight, inner = seam(sample(Smoother(), condition(), frames, 3, schedule))
+        assert straight > 2 * inner
+
+
+def test_a_loop_has_no_beginning():
+    """Over many seeds no frame differs much from the one before it, wherever on the circle it lies."""
+    schedule = Schedule(12, 1.0)
+    made = [sample(Smoother(), condition(), 32, seed, schedule, loop=True).pose for seed in range(6)]
+    spread = np.mean(
+        [np.abs(np.diff(np.concatenate([m, m[:, :1]], axis=1), axis=1)).mean((0, 2, 3, 4)) for m in made], 0
+    )
+    assert spread.max() < 2 * spread.min()
+    assert abs(spread[-1] / np.median(spread) - 1) < 0.1
+
+
+def given(frames, value=3.0):
+    known = nothing_known(condition(), frames)
+    known.latents.rgb[:] = value
+    known.latents.pose[:] = value
+    return known
+
+
+def test_nothing_known_changes_nothing():
+    schedule = Schedule(3, 1.0)
+    plain, same = (sample(Echo(), condition(), 90, 1, schedule, known=known) for known in (None, given(90)))
+    assert plain.pose.tobytes() == same.pose.tobytes()
+    assert plain.rgb.tobytes() == same.rgb.tobytes()
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("frames", [20, 33, 70])
+def test_what_is_known_comes_back_unchanged(frames, loop):
+    known = given(frames)
+    pinned = [0, 7, frames - 1]
+    known.rgb[pinned] = True
+    known.pose[pinned] = True
+    known.pose[:, 2] = True
+    made = sample(Echo(), condition(), frames, 0, Schedule(3, 1.0), known=known, loop=loop)
+    assert np.all(made.pose[:, pinned] == 3.0)
+    assert np.all(made.rgb[:, pinned] == 3.0)
+    assert np.all(made.pose[:, :, 2] == 3.0)
+    assert not np.any(made.pose[:, 1:7, 3] == 3.0)
+
+
+def test_slots_that_are_known_whole_are_given_clean():
+    known = given(33)
+    known.rgb[[0, *range(29, 33)]] = True
+    known.pose[[0, *range(29, 33)]] = True
+    known.pose[5] = True
+    oracle = Oracle()
+    sample(oracle, condition(), 33, 0, Schedule(2, 1.0), known=known)
+    for sigma in oracle.sigmas:
+        np.testing.assert_array_equal(sigma[0] == 0, [True, *[False] * 7, True])
+
+
+def test_a_last_pose_is_held_to_the_end_of_its_window_and_has_room_before_it():
+    known = given(40)
+    known.rgb[39] = True
+    known.pose[39] = True
+    oracle = Oracle()
+    made = sample(oracle, condition(), 40, 0, Schedule(1, 1.0), known=known)
+    assert made.frames == 40
+    assert len(oracle.sigmas) == 2
+    # windows of 20 fresh frames each: the second begins at 20, so 39 is its frame 9 + 19 and slots after it are clean
+    np.testing.assert_array_equal(np.flatnonzero(oracle.sigmas[1][0] == 0), [0, 1, 2, 8])
+
+
+def test_the_prompt_changes_at_its_frame():
+    schedule = Schedule(1, 1.0)
+    other = 5 * np.ones((16, WIDTH), np.float32)
+    denoiser = Smoother()
+    made = sample(denoiser, condition(), 60, 0, schedule, changes=[(20, other)])
+    plain = sample(Smoother(), condition(), 60, 0, schedule)
+    assert denoiser.texts == [1.0, 5.0, 5.0]
+    np.testing.assert_array_equal(made.pose[:, :20], plain.pose[:, :20])
+    windows = plan(60, schedule, condition().text, [(20, other)])
+    assert [(w.begin, w.end, w.history) for w in windows] == [(0, 20, 0), (20, 44, 9), (44, 60, 9)]
+    # early changes have less history to go on from
+    assert [w.history for w in plan(40, schedule, other, [(3, other), (6, other)])] == [0, 1, 5, 9]
+
+
+@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize("frames", [2, 33, 34, 57, 58, 161])
+def test_windows_cover_a_clip_without_gap(frames, even):
+    schedule = Schedule(1, 1.0)
+    windows = plan(frames, schedule, np.zeros((1, 1), np.float32), even=even)
+    assert windows[0].begin == 0
+    assert windows[-1].end == frames
+    assert all(a.end == b.begin for a, b in pairwise(windows))
+    assert all(w.history + w.end - w.begin <= schedule.frames for w in windows)
+    assert all(w.history <= w.begin for w in windows)
+    assert len(windows) == len(plan(frames, schedule, np.zeros((1, 1), np.float32)))
+
+
+def test_cancel_is_heard_before_every_step_of_a_loop():
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) > 3
+
+    with pytest.raises(Cancelled):
+        sample(Echo(), condition(), 64, 0, Schedule(5, 1.0), loop=True, should_stop=stop)
+    assert len(asked) == 4

@@ -12,7 +12,7 @@ from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.client import AsyncClient
 from animax.errors import GenerationError, OptionError, UnknownRigError
-from animax.request import Request, RootMode
+from animax.request import JointMask, PinnedPose, PoseSource, PromptChange, Request, RootMode
 from animax.v1 import animation_service_pb2 as pb
 from tests.service.conftest import Running, serving
 from tests.service.engine import FakeEngine, wave
@@ -197,6 +197,17 @@ async def test_a_fast_engine_does_not_flood_its_reader(client: AsyncClient, runn
         ({"facing": [float("nan"), 0.0, 0.0]}, "facing"),
         ({"file_formats": [pb.FILE_FORMAT_GLB, pb.FILE_FORMAT_GLB]}, "file_formats"),
         ({"file_formats": [0]}, "file_formats"),
+        ({"first_pose": pb.PoseSource(clip="no such clip")}, "first_pose"),
+        ({"last_pose": pb.PoseSource(joints=["no such joint"], rotations=[0, 0, 0, 1])}, "last_pose"),
+        ({"last_pose": pb.PoseSource(), "loop": True}, "last_pose"),
+        ({"first_pose": pb.PoseSource(joints=["a"], rotations=[0, 0, 1])}, "first_pose"),
+        ({"first_pose": pb.PoseSource(joints=["a"], rotations=[0, 0, 1, 1])}, "first_pose"),
+        ({"pinned_poses": [pb.PinnedPose(seconds=99)]}, "pinned_poses"),
+        ({"pinned_poses": [pb.PinnedPose(seconds=1), pb.PinnedPose(seconds=1)]}, "pinned_poses"),
+        ({"prompt_changes": [pb.PromptChange(seconds=1, prompt=" ")]}, "prompt_changes"),
+        ({"prompt_changes": [pb.PromptChange(seconds=2, prompt="x")]}, "prompt_changes"),
+        ({"joint_mask": pb.JointMask()}, "joint_mask"),
+        ({"joint_mask": pb.JointMask(joints=["no such joint"])}, "joint_mask"),
         ({"rig_id": "../../etc/passwd"}, "rig_id"),
         ({"rig_id": "AB" * 32}, "rig_id"),
     ],
@@ -213,6 +224,26 @@ async def test_every_bad_field_is_named(running: Running, rig_id: str, change: d
     assert error.name == field
     assert error.accepted
     assert not running.engine.calls
+
+
+async def test_controls_reach_the_engine(running: Running, client: AsyncClient, rig_id: str) -> None:
+    name = load_rig(running.glb).skeleton.names[1]
+    request = Request(
+        "walks",
+        first_pose=PoseSource(),
+        last_pose=PoseSource(rotations=((name, (0.6, 0.0, 0.0, 0.8)),)),
+        pinned_poses=(PinnedPose(0.5, PoseSource()),),
+        prompt_changes=(PromptChange(0.25, "trots"), PromptChange(1.5, "stops")),
+        joint_mask=JointMask((name,), alone=True),
+    )
+    await client.animate(rig_id, request).collect()
+    got = running.engine.calls[-1]
+    assert (got.first_pose, got.pinned_poses) == (request.first_pose, request.pinned_poses)
+    assert (got.prompt_changes, got.joint_mask) == (request.prompt_changes, request.joint_mask)
+    assert got.last_pose is not None
+    ((joint, turn),) = got.last_pose.rotations
+    assert joint == name
+    np.testing.assert_allclose(turn, [0.6, 0, 0, 0.8], atol=1e-7)
 
 
 async def test_an_unknown_rig_is_not_found(client: AsyncClient) -> None:

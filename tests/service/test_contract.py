@@ -138,6 +138,14 @@ async def test_malformed_bytes_in_an_upload_are_the_callers_fault(running: Runni
 
 
 numbers = st.one_of(st.floats(), st.floats(width=32), st.sampled_from([0.0, 1e308, -1.0, 2.0, 30.0]))
+joint_names = st.text(max_size=8) | st.sampled_from(["upper_body", "joint_1"])
+poses = st.builds(
+    pb.PoseSource,
+    clip=st.text(max_size=8),
+    clip_seconds=numbers,
+    joints=st.lists(joint_names, max_size=2),
+    rotations=st.lists(st.floats(width=32), max_size=8),
+)
 requests = st.builds(
     lambda **fields: pb.AnimateRequest(**{name: value for name, value in fields.items() if value is not None}),
     rig_id=st.sampled_from(["known", "0" * 64, "", "x", "../x", "\0" * 64]),
@@ -152,6 +160,12 @@ requests = st.builds(
     variants=st.integers(0, 2**32 - 1) | st.just(1),
     facing=st.lists(st.floats(width=32), max_size=4),
     file_formats=st.lists(st.integers(-2, 4), max_size=3),
+    first_pose=st.none() | poses,
+    last_pose=st.none() | poses,
+    pinned_poses=st.lists(st.builds(pb.PinnedPose, seconds=numbers, pose=poses), max_size=3),
+    prompt_changes=st.lists(st.builds(pb.PromptChange, seconds=numbers, prompt=st.text(max_size=600)), max_size=3),
+    joint_mask=st.none()
+    | st.builds(pb.JointMask, joints=st.lists(joint_names, max_size=3), alone=st.booleans(), base_clip=st.text()),
 )
 
 

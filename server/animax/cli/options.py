@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from animax.request import FPS, GUIDANCE, SECONDS, STEPS, Request, RootMode
+from animax.errors import OptionError
+from animax.request import (
+    FPS,
+    GUIDANCE,
+    SECONDS,
+    STEPS,
+    JointMask,
+    PinnedPose,
+    PoseSource,
+    PromptChange,
+    Request,
+    RootMode,
+)
 
 
 def new_command(
@@ -74,6 +87,47 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="N", help=f"denoising steps, {STEPS[0]} to {STEPS[1]} (default: the model's own)"
     )
     group.add_argument("--no-foot-cleanup", action="store_true", help="leave sliding feet as they are")
+    add_control(parser)
+
+
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """What the motion keeps to, beside the prompt."""
+    group = parser.add_argument_group(
+        "control",
+        "A POSE is `rest`, CLIP@SECONDS (a frame of an animation in the rig's file), or a .json file of local "
+        'rotations by joint: {"Head": [x, y, z, w], ...}, the others at rest.',
+    )
+    group.add_argument("--first-pose", metavar="POSE", help="begin with this pose")
+    group.add_argument("--last-pose", metavar="POSE", help="end with this pose")
+    group.add_argument(
+        "--pose-at",
+        metavar=("SECONDS", "POSE"),
+        nargs=2,
+        action="append",
+        default=[],
+        help="take this pose at this time; may be repeated",
+    )
+    group.add_argument(
+        "--prompt-at",
+        metavar=("SECONDS", "PROMPT"),
+        nargs=2,
+        action="append",
+        default=[],
+        help="another prompt from this time on; may be repeated",
+    )
+    group.add_argument(
+        "--joints",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="only these joints and all below them follow the prompt; upper_body stands for all but root and legs",
+    )
+    group.add_argument("--joints-alone", action="store_true", help="without the joints below those of --joints")
+    group.add_argument(
+        "--base-clip",
+        metavar="CLIP",
+        help="an animation in the rig's file that all other joints follow (default: rest)",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +161,59 @@ def request_of(options: argparse.Namespace, prompt: str) -> Request:
         guidance=options.guidance,
         steps=options.steps,
         foot_cleanup=not options.no_foot_cleanup,
+        first_pose=pose_source(options.first_pose, "first_pose") if options.first_pose else None,
+        last_pose=pose_source(options.last_pose, "last_pose") if options.last_pose else None,
+        pinned_poses=tuple(
+            PinnedPose(seconds(at, "pose_at"), pose_source(pose, "pose_at")) for at, pose in options.pose_at
+        ),
+        prompt_changes=tuple(PromptChange(seconds(at, "prompt_at"), prompt) for at, prompt in options.prompt_at),
+        joint_mask=joint_mask(options),
     )
+
+
+def joint_mask(options: argparse.Namespace) -> JointMask | None:
+    """The joint mask that the arguments of ``add_control`` describe."""
+    if options.joints:
+        return JointMask(tuple(options.joints), options.joints_alone, options.base_clip)
+    for name in ("joints_alone", "base_clip"):
+        if getattr(options, name):
+            raise OptionError(name, getattr(options, name), "only together with --joints")
+    return None
+
+
+def pose_source(text: str, option: str) -> PoseSource:
+    """A POSE argument.
+
+    Raises:
+        OptionError: it is none.
+    """
+    accepted = "rest, CLIP@SECONDS, or a .json file of rotations [x, y, z, w] by joint name"
+    if text == "rest":
+        return PoseSource()
+    if text.endswith(".json"):
+        try:
+            content = json.loads(Path(text).read_text(encoding="utf-8"))
+            return PoseSource(rotations=tuple((str(name), tuple(turn)) for name, turn in content.items()))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, OptionError):
+                raise
+            raise OptionError(option, text, accepted) from error
+    clip, mark, at = text.rpartition("@")
+    if not mark or not clip:
+        raise OptionError(option, text, accepted)
+    return PoseSource(clip, seconds(at, option))
+
+
+def seconds(text: str, option: str) -> float:
+    """A time argument.
+
+    Raises:
+        OptionError: it is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(option, text, "seconds, a number") from None
 
 
 def positive(text: str) -> int:

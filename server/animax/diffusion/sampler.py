@@ -149,15 +149,6 @@ class Schedule:
         """(F,) time slot of each frame of a window."""
         return (np.arange(self.frames) + self.patch - 1) // self.patch
 
-    def windows(self, frames: int) -> int:
-        """Windows needed for ``frames``."""
-        if frames <= self.frames:
-            return 1
-        fresh = self.frames - self.history_frames
-        if fresh < 1:
-            raise OptionError("history", self.history, f"fewer slots than a window of {self.frames} frames holds")
-        return 1 - (self.frames - frames) // fresh
-
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -200,8 +191,9 @@ def plan(
                 raise OptionError("history", schedule.history, f"fewer slots than a window of {schedule.frames} frames")
             left = end - begin
             if even and left > fresh:
-                count = 1 - (fresh - left) // (schedule.frames - schedule.history_frames)
-                fresh = min(fresh, -(-left // count))
+                full = schedule.frames - schedule.history_frames
+                more = -((fresh - left) // full)
+                fresh = max(-(-left // (1 + more)), left - more * full)
             out.append(Window(begin, min(begin + fresh, end), history, states))
             begin += fresh
     return out

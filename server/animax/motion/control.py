@@ -22,7 +22,7 @@ from animax.motion.legs import find_legs
 from animax.motion.loop import close_loop
 from animax.motion.resample import sample
 from animax.motion.travel import remove_travel
-from animax.request import PoseSource, Request
+from animax.request import JointMask, PoseSource, Request
 
 Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -66,6 +66,12 @@ class Controls:
             at = np.minimum(at, len(self.base) - 1.0)
         return sample(self.base.pose, at, loop=self.base.loop)
 
+    def pinned_frames(self, frames: int, fps: float) -> list[int]:
+        """The frame of each pin in a clip of so many frames."""
+        if self.loop:
+            return [round(seconds * frames / self.seconds) % frames for seconds, _ in self.pins]
+        return [min(round(seconds * fps), frames - 1) for seconds, _ in self.pins]
+
     def placed(self, rig: Rig) -> BoolArray:
         """(J,) kept joints above which all joints are kept, too: their place in space is known."""
         placed = self.kept.copy()
@@ -84,18 +90,25 @@ def resolve(rig: Rig, request: Request) -> Controls | None:
     Raises:
         OptionError: a joint, clip or time that the rig's file does not have, or two poses at one frame.
     """
-    if not request.pins and not request.joints:
+    mask = request.joint_mask
+    if not request.pins and mask is None:
         return None
-    frames = [round(pin.at * request.fps) for pin in request.pins]
+    frames = [round(pinned.at * request.fps) for pinned in request.pins]
     if len(set(frames)) < len(frames):
-        raise OptionError("pinned", [pin.at for pin in request.pins], f"one pose a frame of 1/{request.fps:g} s")
+        seen = [pinned.at for pinned in request.pins]
+        raise OptionError("pinned_poses", seen, f"one pose for each frame of 1/{request.fps:g} s")
     clips: dict[str, Clip] = {}
-    pins = tuple((pin.at, _pose_of(rig, pin.pose, clips)) for pin in request.pins)
+    pins = []
+    for pinned in request.pins:
+        ends = {"first_pose": request.first_pose, "last_pose": request.last_pose}
+        option = next((name for name, pose in ends.items() if pose is pinned.pose), "pinned_poses")
+        pins.append((pinned.at, _pose_of(rig, pinned.pose, option, clips)))
     base = None
-    if request.base_clip is not None:
-        base = _clip_of(rig, request.base_clip, "base_clip", clips)
+    if mask is not None and mask.base_clip is not None:
+        base = _clip_of(rig, mask.base_clip, "joint_mask", clips)
         base = close_loop(base) if request.loop else base
-    return Controls(pins, ~_chosen(rig, request), base, request.seconds, request.loop)
+    kept = np.zeros(len(rig.skeleton), bool) if mask is None else ~_chosen(rig, mask)
+    return Controls(tuple(pins), kept, base, request.seconds, request.loop)
 
 
 def keep(clip: Clip, rig: Rig, controls: Controls) -> Clip:
@@ -116,8 +129,7 @@ def pin(clip: Clip, controls: Controls) -> Clip:
     if not controls.pins:
         return clip
     frames = len(clip)
-    at = [round(seconds * clip.fps) for seconds, _ in controls.pins]
-    at = [i % frames if clip.loop else min(i, frames - 1) for i in at]
+    at = controls.pinned_frames(frames, clip.fps)
     free = ~controls.kept
     turned, moved = clip.pose.rotations.copy(), clip.pose.translations.copy()
     for number, (_, pose) in enumerate(controls.pins):
@@ -152,16 +164,16 @@ def _shares(frames: int, here: int, pinned: list[int], reach: float, *, loop: bo
     return share
 
 
-def _pose_of(rig: Rig, source: PoseSource, clips: dict[str, Clip]) -> Pose:
+def _pose_of(rig: Rig, source: PoseSource, option: str, clips: dict[str, Clip]) -> Pose:
     pose = rig.skeleton.rest
     if source.clip is not None:
-        clip = _clip_of(rig, source.clip, "pose", clips)
+        clip = _clip_of(rig, source.clip, option, clips)
         if source.seconds > clip.seconds + 1 / clip.fps:
-            raise OptionError("pose", source.seconds, f"0 to {clip.seconds:g} s, the length of {source.clip!r}")
+            raise OptionError(option, source.seconds, f"0 to {clip.seconds:g} s, the length of {source.clip!r}")
         pose = sample(clip.pose, np.array([min(source.seconds * clip.fps, len(clip) - 1.0)]))[0]
     turned = pose.rotations.copy()
     for name, turn in source.rotations:
-        turned[_joint(rig, name, "pose")] = rotations.normalise(turn)
+        turned[_joint(rig, name, option)] = rotations.normalise(turn)
     return replace(pose, rotations=turned, scales=rig.skeleton.rest.scales)
 
 
@@ -184,18 +196,16 @@ def clip_names(rig: Rig) -> list[str]:
     return [str(entry.get("name") or f"animation_{i}") for i, entry in enumerate(animations)]
 
 
-def _chosen(rig: Rig, request: Request) -> BoolArray:
+def _chosen(rig: Rig, mask: JointMask) -> BoolArray:
     """(J,) the joints that follow the prompt."""
     skeleton = rig.skeleton
-    if not request.joints:
-        return np.ones(len(skeleton), bool)
     chosen = np.zeros(len(skeleton), bool)
-    for name in request.joints:
+    for name in mask.joints:
         if name == UPPER_BODY and name not in skeleton.names:
             chosen |= upper_body(rig)
         else:
-            chosen[_joint(rig, name, "joints")] = True
-    if not request.joints_alone:
+            chosen[_joint(rig, name, "joint_mask")] = True
+    if not mask.alone:
         for joint, parent in enumerate(skeleton.parents):
             chosen[joint] |= parent >= 0 and bool(chosen[parent])
     return chosen

@@ -12,6 +12,7 @@ from typing import Any
 
 from animax.assets.rig import Rig
 from animax.errors import DeadlineExceeded, EngineError
+from animax.motion.control import resolve
 from animax.request import FPS, GUIDANCE, MAX_PROMPT, MAX_SEED, SECONDS, STEPS, Request, Stage
 from animax.service.admission import Slots, Ticket
 from animax.service.asset_service import MAX_CHUNK_BYTES
@@ -143,6 +144,8 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 if order.facing
                 else stored.rig
             )
+            # a joint or clip that the rig lacks is the caller's fault, and told before any waiting; it reads the file
+            await asyncio.to_thread(resolve, rig, order.request)
             outlet = Outlet(context, self._config.write_timeout_seconds)
             performance = Performance(order, rig, outlet, arrived)
             ticket = self.slots.enter()

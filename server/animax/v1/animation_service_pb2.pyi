@@ -431,6 +431,11 @@ class AnimateRequest(_message.Message):
     VARIANTS_FIELD_NUMBER: _builtins.int
     FACING_FIELD_NUMBER: _builtins.int
     FILE_FORMATS_FIELD_NUMBER: _builtins.int
+    FIRST_POSE_FIELD_NUMBER: _builtins.int
+    LAST_POSE_FIELD_NUMBER: _builtins.int
+    PINNED_POSES_FIELD_NUMBER: _builtins.int
+    PROMPT_CHANGES_FIELD_NUMBER: _builtins.int
+    JOINT_MASK_FIELD_NUMBER: _builtins.int
     rig_id: _builtins.str
     """From UploadAsset or HasAsset."""
     prompt: _builtins.str
@@ -464,6 +469,26 @@ class AnimateRequest(_message.Message):
     def file_formats(self) -> _containers.RepeatedScalarFieldContainer[Global___FileFormat.ValueType]:
         """Files to send after the frames of each variant; each format at most once."""
 
+    @_builtins.property
+    def first_pose(self) -> Global___PoseSource:
+        """Pose of the first frame."""
+
+    @_builtins.property
+    def last_pose(self) -> Global___PoseSource:
+        """Pose of the last frame; not with `loop`."""
+
+    @_builtins.property
+    def pinned_poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___PinnedPose]:
+        """Poses in between; at most 64, one a frame."""
+
+    @_builtins.property
+    def prompt_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptChange]:
+        """Other prompts from later times on, by rising time; at most 64, not with `loop`."""
+
+    @_builtins.property
+    def joint_mask(self) -> Global___JointMask:
+        """Which joints follow the prompt. Absent: all."""
+
     def __init__(
         self,
         *,
@@ -480,10 +505,15 @@ class AnimateRequest(_message.Message):
         variants: _builtins.int = ...,
         facing: _abc.Iterable[_builtins.float] | None = ...,
         file_formats: _abc.Iterable[Global___FileFormat.ValueType] | None = ...,
+        first_pose: Global___PoseSource | None = ...,
+        last_pose: Global___PoseSource | None = ...,
+        pinned_poses: _abc.Iterable[Global___PinnedPose] | None = ...,
+        prompt_changes: _abc.Iterable[Global___PromptChange] | None = ...,
+        joint_mask: Global___JointMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "joint_mask", b"joint_mask", "last_pose", b"last_pose", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "facing", b"facing", "file_formats", b"file_formats", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "loop", b"loop", "prompt", b"prompt", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "facing", b"facing", "file_formats", b"file_formats", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "joint_mask", b"joint_mask", "last_pose", b"last_pose", "loop", b"loop", "pinned_poses", b"pinned_poses", "prompt", b"prompt", "prompt_changes", b"prompt_changes", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__foot_cleanup: _TypeAlias = _typing.Literal["foot_cleanup"]  # noqa: Y015
     _WhichOneofArgType__foot_cleanup: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup"]  # noqa: Y015
@@ -511,6 +541,136 @@ class AnimateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
 
 Global___AnimateRequest: _TypeAlias = AnimateRequest  # noqa: Y015
+
+@_typing.final
+class PoseSource(_message.Message):
+    """A pose of the rig, by reference: the rest pose, or a frame of one of its file's animations, and given rotations over it.
+    An empty message is the rest pose.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIP_FIELD_NUMBER: _builtins.int
+    CLIP_SECONDS_FIELD_NUMBER: _builtins.int
+    JOINTS_FIELD_NUMBER: _builtins.int
+    ROTATIONS_FIELD_NUMBER: _builtins.int
+    clip: _builtins.str
+    """Name of an animation in the uploaded file; an animation without a name is "animation_" and its index."""
+    clip_seconds: _builtins.float
+    """Time in that animation, from its first key, 0 to its length. Its travel over the ground is left out."""
+    @_builtins.property
+    def joints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of joints (Skeleton.names) whose rotation is given here, in place of the above; at most 2000."""
+
+    @_builtins.property
+    def rotations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """4 numbers for each of `joints`: rotation relative to the parent, unit quaternion x, y, z, w, to 0.001."""
+
+    def __init__(
+        self,
+        *,
+        clip: _builtins.str = ...,
+        clip_seconds: _builtins.float = ...,
+        joints: _abc.Iterable[_builtins.str] | None = ...,
+        rotations: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "clip_seconds", b"clip_seconds", "joints", b"joints", "rotations", b"rotations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoseSource: _TypeAlias = PoseSource  # noqa: Y015
+
+@_typing.final
+class PinnedPose(_message.Message):
+    """A pose that the clip takes at a time: the frame nearest to it carries the pose's rotations exactly, and those around it
+    lead there. Where the body is on the ground is not pinned.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    POSE_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """From the start of the clip; 0 to its length."""
+    @_builtins.property
+    def pose(self) -> Global___PoseSource: ...
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float = ...,
+        pose: Global___PoseSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pose", b"pose"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pose", b"pose", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinnedPose: _TypeAlias = PinnedPose  # noqa: Y015
+
+@_typing.final
+class PromptChange(_message.Message):
+    """Another prompt from a time on. The motion goes on from what it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """From the start of the clip; after 0 and before its end."""
+    prompt: _builtins.str
+    """As AnimateRequest.prompt."""
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float = ...,
+        prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptChange: _TypeAlias = PromptChange  # noqa: Y015
+
+@_typing.final
+class JointMask(_message.Message):
+    """The joints that follow the prompt. All others carry, exactly, the rest pose or the motion of `base_clip`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOINTS_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
+    BASE_CLIP_FIELD_NUMBER: _builtins.int
+    alone: _builtins.bool
+    """Only those, without the joints below them."""
+    base_clip: _builtins.str
+    """Name of an animation in the uploaded file that the other joints follow, its travel left out; it goes round where it is
+    a loop, and holds its last pose where it is not. Empty: they rest.
+    """
+    @_builtins.property
+    def joints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names (Skeleton.names); at least one, at most 2000. "upper_body" stands for all joints but the body's root and its
+        legs, unless a joint has that name.
+        """
+
+    def __init__(
+        self,
+        *,
+        joints: _abc.Iterable[_builtins.str] | None = ...,
+        alone: _builtins.bool = ...,
+        base_clip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "base_clip", b"base_clip", "joints", b"joints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JointMask: _TypeAlias = JointMask  # noqa: Y015
 
 @_typing.final
 class AnimateResponse(_message.Message):
@@ -556,7 +716,9 @@ Global___AnimateResponse: _TypeAlias = AnimateResponse  # noqa: Y015
 
 @_typing.final
 class Header(_message.Message):
-    """All that holds for the whole stream: what the frames mean, and what the request was resolved to."""
+    """All that holds for the whole stream: what the frames mean, and what the request was resolved to. Pinned poses, prompt
+    changes and joint mask hold as asked.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from animax.errors import OptionError
 from animax.request import MAX_SEED, Request, RootMode, Stage
 from animax.v1 import animation_service_pb2 as pb
+from animax.wire.control import control_fields, read_controls
 
 ROOT_MODES: dict[int, RootMode] = {
     pb.ROOT_MODE_IN_PLACE: RootMode.IN_PLACE,
@@ -93,6 +94,7 @@ def read_animate_request(message: pb.AnimateRequest, max_variants: int) -> Order
         guidance=message.guidance if message.HasField("guidance") else None,
         steps=message.steps if message.HasField("steps") else None,
         foot_cleanup=message.foot_cleanup if message.HasField("foot_cleanup") else defaults.foot_cleanup,
+        **read_controls(message),
     )
     return Order(check_rig_id(message.rig_id), request, variants, tuple(message.facing), formats)
 
@@ -136,4 +138,5 @@ def animate_request_message(
         variants=variants,
         facing=facing,
         file_formats=[FILE_FORMATS[name] for name in file_formats],
+        **control_fields(request),
     )
