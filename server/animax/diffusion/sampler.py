@@ -304,7 +304,6 @@ def sample_window(
 ) -> Sample:
     """One window of ``schedule.frames`` frames: history and new frames, with what is ``given`` of them unchanged."""
     noise = _noise(condition, schedule.frames, random)
-    used = condition.channels[:, None, None].astype(np.float32)
     noisy_slots = _noisy_slots(given, condition, schedule)
     whole = noisy_slots[schedule.slots] == 0
     z = noise
@@ -314,10 +313,10 @@ def sample_window(
         if given is not None:
             z = _imposed(z, given, noise, whole, now)
         clean = _finite(predict(z, (noisy_slots * now).astype(np.float32)), step)
-        z = _stepped(z, clean, used, now, after)
+        z = _stepped(z, clean, now, after)
         if report is not None:
             report(step)
-    return z if given is None else given.over(z)
+    return _finished(z, given, condition)
 
 
 def _sample_loop(
@@ -340,7 +339,6 @@ def _sample_loop(
     count = 1 if frames < schedule.frames else -(-frames // (schedule.frames - overlap))
     starts = [round(i * frames / count) for i in range(count)]
     noise = _noise(condition, frames, random)
-    used = condition.channels[:, None, None].astype(np.float32)
     inside = np.arange(1, schedule.frames + 1)
     weight = np.minimum(inside, inside[::-1]).clip(max=overlap).astype(np.float32)
     predict = _guided(denoiser, condition, schedule.guidance)
@@ -364,15 +362,14 @@ def _sample_loop(
             if on_step is not None:
                 on_step((step - 1) * count + number, schedule.steps * count)
         share = total[:, None, None, None]
-        z = _stepped(z, Sample(clean.rgb / share, clean.pose / share), used, now, after)
-    return z if known is None else known.over(z)
+        z = _stepped(z, Sample(clean.rgb / share, clean.pose / share), now, after)
+    return _finished(z, known, condition)
 
 
 def _noise(condition: Condition, frames: int, random: np.random.Generator) -> Sample:
     views = len(condition.pose)
-    used = condition.channels[:, None, None].astype(np.float32)
     rgb = random.standard_normal((views, frames, *condition.rgb.shape[1:]), np.float32)
-    return Sample(rgb, random.standard_normal((views, frames, *condition.pose.shape[1:]), np.float32) * used)
+    return Sample(rgb, random.standard_normal((views, frames, *condition.pose.shape[1:]), np.float32))
 
 
 def _noisy_slots(given: Known | None, condition: Condition, schedule: Schedule) -> NDArray[np.bool_]:
@@ -393,9 +390,15 @@ def _imposed(z: Sample, given: Known, noise: Sample, whole: NDArray[np.bool_], s
     return Known(Sample(rgb, pose), given.rgb, given.pose).over(z)
 
 
-def _stepped(z: Sample, clean: Sample, used: Latents, now: float, after: float) -> Sample:
+def _stepped(z: Sample, clean: Sample, now: float, after: float) -> Sample:
     keep, move = np.float32(after / now), np.float32(1 - after / now)
-    return Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose * used)
+    return Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose)
+
+
+def _finished(z: Sample, given: Known | None, condition: Condition) -> Sample:
+    """``z`` with what is given in place, and channels that are not in use zero."""
+    z = z if given is None else given.over(z)
+    return Sample(z.rgb, z.pose * condition.channels[:, None, None].astype(np.float32))
 
 
 def _finite(clean: Sample, step: int) -> Sample:
