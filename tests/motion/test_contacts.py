@@ -118,3 +118,18 @@ def test_a_fixed_base_does_not_move():
     np.testing.assert_allclose(
         fixed[:, hips], np.broadcast_to(RIG.skeleton.rest_globals[hips, :3, 3], (90, 3)), atol=1e-9
     )
+
+
+def test_a_loop_on_standing_feet_keeps_its_seam_closed():
+    """Swaying without lifting a foot, with more sway one way than the other: the ground does not run away."""
+    frames = 90
+    phase = 2 * np.pi * np.arange(frames) / frames
+    sway = np.outer(0.04 * np.sin(phase) + 0.02 * np.sin(2 * phase), RIG.stance.forward)
+    still = Clip(
+        "sway", 30.0, RIG.skeleton.posed(rotations=np.repeat(RIG.skeleton.rest.rotations[None], frames, axis=0))
+    )
+    clip = Clip("sway", 30.0, shifted(still.pose, RIG, sway), loop=True)
+    heads = RIG.skeleton.positions(plant_feet(clip, RIG).pose)
+    inner = np.linalg.norm(np.diff(heads, axis=0), axis=-1).max()
+    assert np.linalg.norm(heads[0] - heads[-1], axis=-1).max() <= 1.5 * inner
+    assert np.allclose(find_stances(clip, RIG).ground_velocity.mean(axis=0), 0, atol=1e-9)

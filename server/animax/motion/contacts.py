@@ -95,6 +95,9 @@ def find_stances(clip: Clip, rig: Rig, legs: tuple[Leg, ...] | None = None) -> S
         planted[:, leg] = _tidy(planted[:, leg], clip.fps, loop=clip.loop)
     if planted.any():
         ground = _common_velocity(flat, planted.astype(np.float64), lengths, clip.fps)
+        if clip.loop and planted.all(axis=0).any():
+            # a foot that never lifts comes back to its place with every round
+            ground -= ground.mean(axis=0)
         slide = np.linalg.norm(flat - ground[:, None], axis=-1) / lengths
     return Stances(legs, soles, planted, ground, slide)
 
