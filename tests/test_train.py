@@ -12,7 +12,7 @@ from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine.dataset.batches import Batch, draw_splats  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
-from animax_engine.train import TrainConfig, Trainer, flow_loss  # noqa: E402
+from animax_engine.train import Losses, TrainConfig, Trainer, flow_loss  # noqa: E402
 
 CHANNELS, FRAMES = 4, 9
 NETWORK = replace(
@@ -41,6 +41,23 @@ def batch(joint=True, views=1, seed=0):
     return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text)
 
 
+def train(trainer, losses, batch):
+    """One step; the loss's parts."""
+    parts = losses.backward(batch)
+    gradients = []
+    for parameter in trainer.shadow.parameters():
+        if parameter.requires_grad:
+            gradients.append(None if parameter.grad is None else parameter.grad.float())
+            parameter.grad = None
+    trainer.train_step(gradients)
+    return parts
+
+
+def start(network=NETWORK, config=CONFIG):
+    trainer = Trainer(network, config, FRAMES)
+    return trainer, Losses(trainer.shadow, config, FRAMES, SPACE, rays=torch.ones(1, 4, 6, 4, 4))
+
+
 def differences():
     drawn = batch(joint=False)
     maps = draw_splats(drawn.points, drawn.mask, SPACE)
@@ -50,17 +67,17 @@ def differences():
 @pytest.mark.parametrize("views", [1, 4])
 def test_loss_falls_below_what_a_linear_guess_leaves(views):
     """At first it is the linear guess, a loss of about 1. The text alone tells the rest."""
-    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    trainer, losses = start(config=replace(CONFIG, views=views))
     components = trainer.master.components["pose"]
     components.basis, components.variance = principal_components(differences, NETWORK.pose, 4)
     trainer.take_over()
-    losses = [trainer.train_step(batch(joint=step % 2 == 0, views=views, seed=step))["pose"] for step in range(60)]
-    assert 0.5 < np.mean(losses[:3]) < 1.5
-    assert np.mean(losses[-10:]) < 0.5
+    seen = [train(trainer, losses, batch(joint=step % 2 == 0, views=views, seed=step))["pose"] for step in range(60)]
+    assert 0.5 < np.mean(seen[:3]) < 1.5
+    assert np.mean(seen[-10:]) < 0.5
 
 
 def test_clean_slots_are_out_of_the_loss():
-    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    trainer, _ = start()
     drawn = batch(joint=False)
     moved = Batch(drawn.points.clone(), drawn.mask, None, drawn.text)
     keep = torch.ones(16, dtype=torch.bool)
@@ -74,48 +91,46 @@ def test_clean_slots_are_out_of_the_loss():
 
 
 def test_noise_levels_leave_history_and_pinned_ends_clean():
-    trainer = Trainer(NETWORK, replace(CONFIG, history=1.0, pinned=1.0), FRAMES, SPACE)
-    sigma = trainer.sigmas(64, 9)
+    sigma = start(config=replace(CONFIG, history=1.0, pinned=1.0))[1].sigmas(64, 9)
     assert torch.all(sigma[:, 0] == 0)
     assert torch.all(sigma[:, -1] == 0)
     assert torch.all(sigma[:, 4:-1] > 0)
-    free = Trainer(NETWORK, replace(CONFIG, history=0.0, pinned=0.0), FRAMES, SPACE).sigmas(64, 9)
+    free = start(config=replace(CONFIG, history=0.0, pinned=0.0))[1].sigmas(64, 9)
     assert torch.all((free > 0) & (free < 1))
     assert torch.all(free == free[:, :1])
 
 
 def test_resumed_run_has_the_same_weights(tmp_path):
-    trainer = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    trainer, losses = start()
     for step in range(3):
-        trainer.train_step(batch(seed=step))
+        train(trainer, losses, batch(seed=step))
     trainer.save(tmp_path / "checkpoint.pt")
-    resumed = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
+    resumed, other_losses = start()
     resumed.load(tmp_path / "checkpoint.pt")
-    trainer.noise.manual_seed(CONFIG.seed + trainer.step)
+    other_losses.noise.set_state(losses.noise.get_state())
     for step in range(3, 5):
-        for one in (trainer, resumed):
-            one.train_step(batch(seed=step))
+        train(trainer, losses, batch(seed=step))
+        train(resumed, other_losses, batch(seed=step))
     for (name, a), b in zip(trainer.master.named_parameters(), resumed.master.parameters(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
     assert resumed.step == 5
 
 
 def test_frozen_trunk_trains_cross_view_parts_only():
-    trainer = Trainer(NETWORK, replace(CONFIG, freeze_trunk=True), FRAMES, SPACE)
+    trainer, losses = start(config=replace(CONFIG, freeze_trunk=True, views=4))
     before = {name: p.clone() for name, p in trainer.master.named_parameters()}
-    trainer.rays = torch.randn(16, 4, 6, 4, 4, dtype=torch.bfloat16)
     for step in range(3):
-        trainer.train_step(batch(views=4, seed=step))
+        train(trainer, losses, batch(views=4, seed=step))
     changed = {name for name, p in trainer.master.named_parameters() if not torch.equal(p, before[name])}
     assert changed
     assert all("view_attn" in name or "ray_embedding" in name for name in changed)
 
 
 def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, capsys):
-    first = Trainer(NETWORK, CONFIG, FRAMES, SPACE)
-    first.train_step(batch())
+    first, losses = start()
+    train(first, losses, batch())
     first.save(tmp_path / "checkpoint.pt")
-    second = Trainer(replace(NETWORK, rgb=Stream(3, 6, (4, 6, 6), components=4)), CONFIG, FRAMES, SPACE)
+    second = Trainer(replace(NETWORK, rgb=Stream(3, 6, (4, 6, 6), components=4)), CONFIG, FRAMES)
     second.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert "starts fresh: rgb_embedding.weight" in capsys.readouterr().out
     assert second.step == 0

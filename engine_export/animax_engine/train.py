@@ -19,19 +19,26 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from animax.diffusion.engine import default_threads
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
+from animax_engine.crew import Crew
 from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
 from animax_engine.dataset.components import fit_components
 from animax_engine.export import read_checkpoint
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
+
+LOG_EVERY = 50
+"""Steps."""
+SAVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -125,43 +132,32 @@ def flow_loss(
     return losses
 
 
-class Trainer:
-    """Master weights and optimiser in fp32, the computation in bf16 on a shadow copy."""
+class Losses:
+    """Random noise levels and noise for batches, and the loss of a network on them.
+
+    Args:
+        network: bf16, whose parameters the loss is differentiated by.
+        config: of the stage.
+        frames: F.
+        space: of the latents.
+        rays: (1, V, 6, h, w) of the template views, for several views.
+        compiled: by ``torch.compile``.
+    """
 
     def __init__(
-        self, network: NetworkConfig, config: TrainConfig, frames: int, space: LatentSpace, *, compiled: bool = False
+        self,
+        network: VideoPoseTransformer,
+        config: TrainConfig,
+        frames: int,
+        space: LatentSpace,
+        *,
+        rays: Tensor | None = None,
+        compiled: bool = False,
     ) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.frames, self.space = config, frames, space
+        self.network, self.config, self.frames, self.space = network, config, frames, space
+        self.rays = None if rays is None or config.views == 1 else rays.to(torch.bfloat16)
         self.flow_loss = torch.compile(flow_loss, dynamic=False) if compiled else flow_loss
-        self.master = VideoPoseTransformer(network)
-        self.averaged = copy.deepcopy(self.master).requires_grad_(False)
-        self.shadow = copy.deepcopy(self.master).to(torch.bfloat16)
-        if config.freeze_trunk:
-            for name, parameter in self.shadow.named_parameters():
-                parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
-        trained = {name for name, p in self.shadow.named_parameters() if p.requires_grad}
-        self.pairs = [
-            (p, dict(self.shadow.named_parameters())[n]) for n, p in self.master.named_parameters() if n in trained
-        ]
-        matrices = [p for p, _ in self.pairs if p.ndim >= 2 and p.shape[0] > 1]
-        others = [p for p, _ in self.pairs if not (p.ndim >= 2 and p.shape[0] > 1)]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-        self.step = 0
         self.noise = torch.Generator().manual_seed(config.seed)
-
-    def rate(self) -> float:
-        """Learning rate of the coming step: linear warm-up, then a half cosine down to a hundredth."""
-        c = self.config
-        if self.step < c.warmup:
-            return c.rate * (self.step + 1) / c.warmup
-        done = min(1.0, max(self.step / max(c.steps, 1), self.time_share))
-        return c.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def sigmas(self, batch: int, slots: int) -> Tensor:
         """Noise levels (B, S): one a sample, zero where a slot is given clean."""
@@ -174,10 +170,10 @@ class Trainer:
         sigma[:, -1][draw[:, 1] < c.pinned] = 0.0
         return sigma
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss of a batch and its parts."""
+    def backward(self, batch: Batch) -> dict[str, float]:
+        """Leave the gradients of the loss on ``batch`` in the network; gives the loss's parts."""
         c = self.config
-        size, views, network = len(batch.points), batch.points.shape[1], self.master.config
+        size, views, network = len(batch.points), batch.points.shape[1], self.network.config
         slots = 1 + (self.frames - 1) // network.pose.patch[0]
         keep_text = torch.rand(size, generator=self.noise) >= c.drop_text
         noise = {}
@@ -185,36 +181,63 @@ class Trainer:
             stream: Stream = getattr(network, name)
             shape = (size, views, slots, stream.grid**2, stream.components)
             noise[name] = torch.randn(shape, generator=self.noise)
-        losses = self.flow_loss(
-            self.shadow, self.space, batch, self.sigmas(size, slots), keep_text, self.rays if views > 1 else None, noise
-        )
-        parts = {name: loss.item() for name, loss in losses.items()}
-        return losses["pose"] + c.rgb_weight * losses.get("rgb", torch.zeros(())), parts
-
-    rays: Tensor | None = None
-    time_share: float = 0.0
-    """Share of a run's time that has passed, where it is shorter than its steps would take."""
-
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step."""
-        c = self.config
-        loss, parts = self.loss(batch)
+        rays = None if self.rays is None else self.rays.expand(size, -1, -1, -1, -1)
+        losses = self.flow_loss(self.network, self.space, batch, self.sigmas(size, slots), keep_text, rays, noise)
+        loss = losses["pose"] + c.rgb_weight * losses.get("rgb", torch.zeros(()))
         loss.backward()  # type: ignore[no-untyped-call]
-        masters, shadows = [m for m, _ in self.pairs], [s for _, s in self.pairs]
-        for master, shadow in self.pairs:
-            master.grad = None if shadow.grad is None else shadow.grad.float()
-            shadow.grad = None
-        norm = nn.utils.clip_grad_norm_(masters, c.clip_norm)
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+class Trainer:
+    """Master weights and optimiser in fp32, the computation in bf16 on a shadow copy."""
+
+    def __init__(self, network: NetworkConfig, config: TrainConfig, frames: int) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.frames = config, frames
+        self.master = VideoPoseTransformer(network)
+        self.averaged = copy.deepcopy(self.master).requires_grad_(False)
+        self.shadow = copy.deepcopy(self.master).to(torch.bfloat16)
+        if config.freeze_trunk:
+            for name, parameter in self.shadow.named_parameters():
+                parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
+        trained = {name for name, p in self.shadow.named_parameters() if p.requires_grad}
+        self.masters = [p for n, p in self.master.named_parameters() if n in trained]
+        matrices = [p for p in self.masters if p.ndim >= 2 and p.shape[0] > 1]
+        others = [p for p in self.masters if not (p.ndim >= 2 and p.shape[0] > 1)]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.step = 0
+        self.time_share = 0.0
+        """Share of a run's time that has passed, where it is shorter than its steps would take."""
+
+    def rate(self) -> float:
+        """Learning rate of the coming step: linear warm-up, then a half cosine down to a hundredth."""
+        c = self.config
+        if self.step < c.warmup:
+            return c.rate * (self.step + 1) / c.warmup
+        done = min(1.0, max(self.step / max(c.steps, 1), self.time_share))
+        return c.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def train_step(self, gradients: list[Tensor | None]) -> float:
+        """One optimiser step by the gradients of the shadow's trained parameters; gives their norm."""
+        c = self.config
+        for master, gradient in zip(self.masters, gradients, strict=True):
+            master.grad = gradient
+        norm = nn.utils.clip_grad_norm_(self.masters, c.clip_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         if torch.isfinite(norm):
             self.optimiser.step()
         with torch.no_grad():
-            torch._foreach_copy_(shadows, masters)
+            torch._foreach_copy_([p for p in self.shadow.parameters() if p.requires_grad], self.masters)
             decay = min(c.ema, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.master.parameters()), 1 - decay)
         self.step += 1
-        return {**parts, "norm": float(norm)}
+        return float(norm)
 
     def save(self, path: Path) -> None:
         """Write everything that a resumed run needs, atomically."""
@@ -247,7 +270,6 @@ class Trainer:
         if not weights_only:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
-            self.noise.manual_seed(self.config.seed + self.step)
         self.take_over()
 
     def take_over(self) -> None:
@@ -258,20 +280,59 @@ class Trainer:
                 average.copy_(value)
 
 
-def prefetch(batches: Batches, config: TrainConfig, has_rgb: bool) -> Iterator[tuple[Batch, float]]:
-    """Endless batches, the next one drawn in the background while a step runs; with the seconds waited for each."""
+def prefetch(batches: Batches, config: TrainConfig, size: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
+    """Endless batches of ``size`` samples, the next one drawn in the background while a step runs; with the seconds
+    waited for each. Whether step ``first`` + i trains both streams is the same in every process."""
 
-    def draw() -> Batch:
-        joint = has_rgb and batches.random.random() < config.joint
-        return batches.draw(config.batch, config.views, joint=joint)
+    def draw(number: int) -> Batch:
+        joint = np.random.default_rng([config.seed, number]).random() < config.joint
+        return batches.draw(size, config.views, joint=joint and batches.rgb is not None)
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(draw)
-        while True:
+        waiting = pool.submit(draw, first)
+        for number in count(first + 1):
             begin = time.perf_counter()
             batch = waiting.result()
-            waiting = pool.submit(draw)
+            waiting = pool.submit(draw, number)
             yield batch, time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a process needs to compute its share of every step.
+
+    Attributes:
+        bank: folder.
+        config: of the stage.
+        frames: F.
+        size: samples of this share.
+        first: number of the coming step.
+        seed: of this run; every process adds its number.
+        compiled: by ``torch.compile``.
+    """
+
+    bank: Path
+    config: TrainConfig
+    frames: int
+    size: int
+    first: int
+    seed: int
+    compiled: bool
+
+    def batches(self, network: VideoPoseTransformer, number: int) -> Batches:
+        """The bank, drawn from with a seed of its own."""
+        pose, rgb = network.config.pose, network.config.rgb
+        space = LatentSpace(SplatPoseMap(pose.channels, pose.size), rgb.size)
+        return Batches(self.bank, space, frames=self.frames, text=TextEncoder(), seed=self.seed + number)
+
+    def __call__(self, network: nn.Module, number: int) -> Iterator[tuple[dict[str, float], float]]:
+        """Backward passes of fresh batches, one each time it is asked: the loss's parts, seconds waited for data."""
+        assert isinstance(network, VideoPoseTransformer)
+        batches = self.batches(network, number)
+        config = replace(self.config, seed=self.seed + number)
+        losses = Losses(network, config, self.frames, batches.space, rays=batches.rays(), compiled=self.compiled)
+        for batch, waited in prefetch(batches, self.config, self.size, self.first):
+            yield losses.backward(batch), waited
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -286,9 +347,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--grid", type=int, default=EMBEDDED.pose.size)
     parser.add_argument("--depth", type=int, default=EMBEDDED.depth)
     parser.add_argument("--width", type=int, default=EMBEDDED.width)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=default_threads(), help="each on one thread")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--pose-only", action="store_true")
     parser.add_argument("--fit", action="store_true", help="find the principal components anew, also after --start")
     for name, value in asdict(defaults).items():
         flag = "--" + name.replace("_", "-")
@@ -297,7 +357,9 @@ def main(argv: list[str] | None = None) -> None:
         else:
             parser.add_argument(flag, type=type(value), default=value)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
+    if args.batch % args.processes:
+        parser.error(f"--batch is {args.batch}; accepted: a multiple of --processes ({args.processes})")
+    torch.set_num_threads(1)
     config = TrainConfig(**{name: getattr(args, name) for name in asdict(defaults)})
     network = replace(
         EMBEDDED,
@@ -307,46 +369,47 @@ def main(argv: list[str] | None = None) -> None:
         heads=args.width // 64,
         ffn=3 * args.width,
     )
-    space = LatentSpace(SplatPoseMap(network.pose.channels, network.pose.size), network.rgb.size)
-    batches = Batches(args.bank, space, frames=args.frames, text=TextEncoder(), seed=config.seed + int(time.time()))
-    trainer = Trainer(network, config, args.frames, space, compiled=args.compile)
+    trainer = Trainer(network, config, args.frames)
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
-    else:
-        if args.start:
-            trainer.load(args.start, weights_only=True)
-        if not args.start or args.fit:
-            fit_components(trainer.master, batches)
-            trainer.take_over()
-    if config.views > 1:
-        trainer.rays = batches.rays().expand(config.batch, -1, -1, -1, -1).to(torch.bfloat16)
+    elif args.start:
+        trainer.load(args.start, weights_only=True)
+    size, seed = config.batch // args.processes, config.seed + int(time.time())
+    share = Share(args.bank, config, args.frames, size, trainer.step, seed, args.compile)
+    if not checkpoint.exists() and (args.fit or not args.start):
+        fit_components(trainer.master, share.batches(trainer.master, 0))
+        trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
 
     stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stop.append(received))
+    crew = Crew(args.processes - 1, trainer.shadow, share)
     log_path = args.out / "log.csv"
     fresh = not log_path.exists()
-    begin = saved = time.perf_counter()
-    recent: deque[dict[str, float]] = deque(maxlen=50)
+    begin = saved = since = time.perf_counter()
+    recent: deque[dict[str, float]] = deque(maxlen=LOG_EVERY)
+    waited = 0.0
     with log_path.open("a", newline="") as file:
         log = csv.writer(file)
         if fresh:
             log.writerow(["step", "seconds", "samples_per_second", "waiting_share", "pose", "rgb", "norm", "rate"])
-        has_rgb = batches.rgb is not None and not args.pose_only
-        since, waited = time.perf_counter(), 0.0
-        for batch, wait in prefetch(batches, config, has_rgb):
+        own = share(trainer.shadow, 0)
+        finished = False
+        while not finished:
+            crew.begin()
+            parts, wait = next(own)
             trainer.time_share = (time.perf_counter() - begin) / (60 * args.minutes)
-            recent.append(trainer.train_step(batch))
+            recent.append({**parts, "norm": trainer.train_step(crew.finish())})
             waited += wait
             now = time.perf_counter()
-            if trainer.step % 50 == 0:
+            if trainer.step % LOG_EVERY == 0:
                 mean = {
                     k: float(np.mean([r[k] for r in recent if k in r] or [math.nan])) for k in ("pose", "rgb", "norm")
                 }
-                speed = 50 * config.batch / (now - since)
+                speed = LOG_EVERY * config.batch / (now - since)
                 row = [trainer.step, round(now - begin), round(speed), round(waited / (now - since), 3)]
                 row += [round(mean[k], 5) for k in ("pose", "rgb", "norm")] + [trainer.rate()]
                 log.writerow(row)
@@ -354,11 +417,10 @@ def main(argv: list[str] | None = None) -> None:
                 print(*row, flush=True)
                 since, waited = now, 0.0
             finished = bool(stop) or trainer.step >= config.steps or now - begin > 60 * args.minutes
-            if finished or now - saved > 300:
+            if finished or now - saved > SAVE_SECONDS:
                 trainer.save(checkpoint)
                 saved = now
-            if finished:
-                break
+    crew.close()
 
 
 if __name__ == "__main__":

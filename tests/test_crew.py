@@ -1,0 +1,63 @@
+"""Several processes give the mean of what each would give."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from animax_engine.crew import Crew  # noqa: E402
+
+
+class Steps:
+    """Squared distance from the process's number, times a weight."""
+
+    def __init__(self, fail_at=None):
+        self.fail_at = fail_at
+
+    def __call__(self, module, number):
+        step = 0
+        while True:
+            if number and step == self.fail_at:
+                raise ValueError("a defect")
+            (module(torch.ones(1, 2)) - number).square().sum().backward()
+            step += 1
+            yield step
+
+
+def build():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 3)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_gradients_are_the_mean_over_processes_on_the_parameters_as_they_are(count):
+    module = build()
+    crew = Crew(count, module, Steps())
+    try:
+        own = Steps()(module, 0)
+        for _ in range(2):
+            crew.begin()
+            next(own)
+            made = crew.finish()
+            assert all(p.grad is None for p in module.parameters())
+            reference = build()
+            reference.load_state_dict(module.state_dict())
+            loss = sum((reference(torch.ones(1, 2)) - n).square().sum() for n in range(count + 1)) / (count + 1)
+            loss.backward()
+            for gradient, parameter in zip(made, reference.parameters(), strict=True):
+                torch.testing.assert_close(gradient, parameter.grad)
+            with torch.no_grad():  # what is changed here, the others see
+                for parameter in module.parameters():
+                    parameter.add_(0.5)
+    finally:
+        crew.close()
+    assert not any(process.is_alive() for process in crew._processes)
+
+
+def test_a_process_that_dies_is_told():
+    crew = Crew(1, build(), Steps(fail_at=0))
+    try:
+        crew.begin()
+        with pytest.raises(RuntimeError, match="died"):
+            crew.finish()
+    finally:
+        crew.close()
