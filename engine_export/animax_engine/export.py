@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser
-from animax.diffusion.model import FORMAT, MANIFEST
+from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry
 from animax.diffusion.text import TextEncoder
 from animax_engine.dataset.bank import FPS
 from animax_engine.network import NetworkConfig, VideoPoseTransformer
 
 OPSET = 20
-VIEWS = 4
 HALF_FROM = 4096
 """Least size of a weight that is stored in half precision."""
 
@@ -173,7 +171,9 @@ def write_model(checkpoint: Path, folder: Path, name: str, defaults: Defaults) -
         "name": name,
         "licence": "Apache-2.0",
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "files": {path.name: asdict(file_entry(path))},
+        "precision": "fp16",
+        "codec": "splat",
         "channels": config.pose.channels,
         "pose_size": config.pose.size,
         "rgb_size": config.rgb.size,

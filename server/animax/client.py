@@ -103,6 +103,7 @@ class Client:
         variants: int = 1,
         facing: str | Sequence[float] | None = None,
         files: Sequence[str] = (),
+        model: str = "",
         timeout: float | None = None,
     ) -> AnimationStream:
         """Animate an uploaded rig.
@@ -113,12 +114,13 @@ class Client:
             variants: clips to generate, with seeds one apart.
             facing: an axis of the file (``+z``, ``-x``, ...) or a direction (3,); None trusts the server's estimate.
             files: ``glb``, ``bvh`` or both, to be sent after the frames.
+            model: one of those that the capabilities list; empty takes the server's default.
             timeout: seconds for the whole stream; None takes the client's.
 
         Raises:
             OptionError: an option is out of range.
         """
-        message = order_message(rig_id, request, variants, facing, files)
+        message = order_message(rig_id, request, variants, facing, files, model)
         return AnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
 
 
@@ -211,10 +213,11 @@ class AsyncClient:
         variants: int = 1,
         facing: str | Sequence[float] | None = None,
         files: Sequence[str] = (),
+        model: str = "",
         timeout: float | None = None,
     ) -> AsyncAnimationStream:
         """See ``Client.animate``."""
-        message = order_message(rig_id, request, variants, facing, files)
+        message = order_message(rig_id, request, variants, facing, files, model)
         return AsyncAnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
 
 
@@ -314,6 +317,7 @@ def order_message(
     variants: int,
     facing: str | Sequence[float] | None,
     files: Sequence[str],
+    model: str = "",
 ) -> pb.AnimateRequest:
     """The message of ``Client.animate``."""
     return animate_request_message(
@@ -322,4 +326,5 @@ def order_message(
         variants=variants,
         facing=() if facing is None else direction(facing, "facing").tolist(),
         file_formats=files,
+        model=model,
     )

@@ -1,61 +1,42 @@
-import json
-
+import numpy as np
 import pytest
 
-from animax.diffusion.model import available_models, load_model
+from animax.diffusion.engine import MAX_BATCH
+from animax.diffusion.model import load_model
 from animax.errors import EngineError, ModelError, OptionError
 
 
-def write_manifest(folder, **changes):
-    values = {
-        "format": "animax-model-1",
-        "name": "x",
-        "file": "denoiser.onnx",
-        "sha256": "0" * 64,
-        "channels": 64,
-        "pose_size": 4,
-        "rgb_size": 24,
-        "frames": 33,
-        "patch": 4,
-        "fps": 16,
-        "steps": 12,
-        "guidance": 4.0,
-        "shift": 3.0,
-        "text_encoder": "0" * 64,
-    }
-    (folder / "manifest.json").write_text(json.dumps({**values, **changes}))
+@pytest.fixture(scope="module")
+def model():
+    return load_model("embedded", provider="cpu")
 
 
-def test_unknown_model_names_those_that_ship():
-    with pytest.raises(ModelError, match="no model 'nonesuch'"):
-        load_model("nonesuch")
+def test_a_model_is_what_its_manifest_says(model):
+    assert (model.name, model.sha256, model.fps) == (model.manifest.name, model.manifest.sha256, model.manifest.fps)
+    assert model.schedule.steps == model.manifest.steps
+    assert model.space.codec.channels == model.manifest.channels
 
 
-def test_available_models_are_loadable_folders():
-    assert "text" not in available_models()
+def test_requests_share_calls_by_the_provider_s_own_measure(model):
+    assert model.denoiser.max_batch == MAX_BATCH["cpu"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format": "animax-model-0"}, "format 'animax-model-0'; accepted: 'animax-model-1'"),
-        ({"channels": "many"}, "channels is 'many'"),
-        ({"file": "../denoiser.onnx"}, "accepted: a file name in the same folder"),
-        ({}, "lacks its file 'denoiser.onnx'"),
-    ],
-)
-def test_bad_manifests_are_named(tmp_path, changes, message):
-    write_manifest(tmp_path, **changes)
-    with pytest.raises(ModelError) as caught:
-        load_model(tmp_path)
-    assert message in str(caught.value)
-    assert str(tmp_path) not in str(caught.value)
+def test_warm_up_runs_the_network(model, monkeypatch):
+    calls = []
+
+    def denoiser(rgb, pose, *rest):
+        calls.append(rgb.shape)
+        return np.zeros_like(rgb), np.zeros_like(pose)
+
+    monkeypatch.setitem(model.__dict__, "denoiser", denoiser)
+    model.warm_up()
+    assert len(calls) == 1
 
 
-def test_manifest_that_is_not_json(tmp_path):
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(ModelError, match="not JSON"):
-        load_model(tmp_path)
+def test_a_network_of_another_text_encoder_is_refused(write_folder, tmp_path):
+    folder = write_folder(tmp_path / "x")
+    with pytest.raises(ModelError, match="trained on text encoder 000000000000"):
+        load_model(folder)
 
 
 def test_unknown_provider_is_an_option_error():

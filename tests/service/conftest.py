@@ -20,6 +20,7 @@ from animax.client import AsyncClient
 from animax.motion.clip import Clip
 from animax.service import Server, ServerConfig
 from animax.service.generation import Writers
+from animax.service.models import ServedModels
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from tests.service.chain_glb import chain_glb
 from tests.service.engine import FakeEngine, FakeModel
@@ -70,14 +71,15 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
 def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, Any]) -> Running:
     engine, model = engine or FakeEngine(), model or FakeModel()
     parse = limits.pop("parse", None)
+    models = limits.pop("models", None) or ServedModels([model])
 
     def write_glb(rig: Rig, clip: Clip) -> bytes:
         motion = clip.pose.rotations.tobytes()
         return (b"glTF" + motion * (1 + engine.glb_bytes // len(motion)))[: engine.glb_bytes]
 
     writers = limits.pop("writers", Writers(write_glb, write_bvh))
-    config = ServerConfig(port=0, **{"grace_seconds": 0.0, **limits})
-    server = Server(config, model, engine.animate, parse=parse, writers=writers)
+    config = ServerConfig(port=0, **{"grace_seconds": 0.0, "slots": 1, **limits})
+    server = Server(config, models, engine.animate, parse=parse, writers=writers)
     return Running(server, engine, model)
 
 

@@ -202,12 +202,14 @@ SCRIPT = """
     from animax.service.server import run
     from tests.service.engine import FakeEngine, FakeModel
     from animax.service.generation import Writers
+    from animax.service.models import ServedModels
 
     engine = FakeEngine(steps=int(sys.argv[1]), step_seconds=0.05)
     writers = Writers(lambda r, c: b"", lambda s, c: "")
 
     async def main():
-        server = Server(ServerConfig(port=0, grace_seconds=20), FakeModel(), engine.animate, writers=writers)
+        models = ServedModels([FakeModel()])
+        server = Server(ServerConfig(port=0, grace_seconds=20), models, engine.animate, writers=writers)
         await run(server, lambda started: print(started.port, flush=True))
 
     asyncio.run(main())

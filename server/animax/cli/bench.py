@@ -22,11 +22,13 @@ from animax.cli.status import DONE
 from animax.errors import EngineError, UnavailableError
 
 if TYPE_CHECKING:
+    from animax.client import Client
     from animax.request import Request
 
 EXAMPLES = """\
   animax bench
   animax bench hero.glb --concurrency 1 8 --seconds 4
+  animax bench --batching --repeat 5
   animax bench --json > bench.json
 """
 START_SECONDS = 300.0
@@ -41,6 +43,16 @@ class Call:
     end: float
 
 
+def timed_call(client: Client, rig_id: str, request: Request) -> Call:
+    """Make one request and read it to its end."""
+    began, first_frame = time.perf_counter(), 0.0
+    with client.animate(rig_id, request) as stream:
+        for event in stream:
+            if not first_frame and type(event).__name__ == "Frames":
+                first_frame = time.perf_counter() - began
+    return Call(first_frame, time.perf_counter() - began)
+
+
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = new_command(commands, "bench", "measure what a clip costs on this machine", EXAMPLES)
@@ -53,11 +65,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="N",
         type=positive,
         nargs="+",
-        default=[1, 2, 4],
         help="requests at a time over gRPC (default: 1 2 4)",
     )
     parser.add_argument(
         "--repeat", metavar="N", type=positive, default=3, help="warm clips per measurement (default: %(default)d)"
+    )
+    parser.add_argument(
+        "--batching",
+        action="store_true",
+        help="compare servers that share denoising steps with servers that do not, at 1 2 4 8 16 requests at a time "
+        "(or those of --concurrency)",
     )
     parser.add_argument("--json", action="store_true", help="report as JSON on stdout")
     add_request(parser)
@@ -68,10 +85,14 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Measure, report."""
     request = request_of(options, options.prompt)
+    if options.batching:
+        from animax.cli import bench_batching
+
+        return bench_batching.run(options, request)
     with ProgressDisplay() as display:
         alone = in_process(options, request, display)
         served = []
-        for concurrency in options.concurrency:
+        for concurrency in options.concurrency or (1, 2, 4):
             display.show(f"over gRPC, {concurrency} at a time")
             served.append(over_grpc(options, request, concurrency))
     report = {**alone, "server": served}
@@ -126,16 +147,12 @@ def over_grpc(options: argparse.Namespace, request: Request, concurrency: int) -
     from animax.client import Client
 
     data = rig_bytes(options.rig)
-    with server(options, concurrency) as (address, process, ready_seconds), Client(address) as client:
+    slots = ("--slots", str(concurrency))
+    with server(options, *slots) as (address, process, ready_seconds), Client(address) as client:
         rig_id = client.upload(data).rig_id
 
         def call(seed: int) -> Call:
-            began, first_frame = time.perf_counter(), 0.0
-            with client.animate(rig_id, replace(request, seed=seed)) as stream:
-                for event in stream:
-                    if not first_frame and type(event).__name__ == "Frames":
-                        first_frame = time.perf_counter() - began
-            return Call(first_frame, time.perf_counter() - began)
+            return timed_call(client, rig_id, replace(request, seed=seed))
 
         calls: list[Call] = []
         began = time.perf_counter()
@@ -156,12 +173,17 @@ def over_grpc(options: argparse.Namespace, request: Request, concurrency: int) -
 
 
 @contextmanager
-def server(options: argparse.Namespace, slots: int) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
-    """A warm server on a free port: its address, its process and the seconds until it was ready."""
+def server(options: argparse.Namespace, *more: str) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
+    """A warm server on a free port: its address, its process and the seconds until it was ready.
+
+    Args:
+        options: of this command.
+        more: options of ``animax serve``.
+    """
     from animax.client import Client
 
     command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--log-level", "error"]
-    command += ["--slots", str(slots), "--model", options.model, "--provider", options.provider]
+    command += ["--model", options.model, "--provider", options.provider, *more]
     if options.threads:
         command += ["--threads", str(options.threads)]
     began = time.perf_counter()

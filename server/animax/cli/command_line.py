@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from animax.cli.animate import add_command as add_animate
 from animax.cli.bench import add_command as add_bench
 from animax.cli.inspect import add_command as add_inspect
+from animax.cli.models import add_command as add_models
 from animax.cli.serve import add_command as add_serve
 from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
 from animax.errors import AnimaxError, Cancelled, OptionError
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add_command in (add_animate, add_serve, add_inspect, add_bench):
+    for add_command in (add_animate, add_serve, add_inspect, add_bench, add_models):
         add_command(commands)
     return parser
 

@@ -134,8 +134,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """Which model runs where."""
     group = parser.add_argument_group("engine")
     group.add_argument(
-        "--model", default="embedded", metavar="NAME", help="a shipped model or a model folder (default: %(default)s)"
+        "--model",
+        default="embedded",
+        metavar="NAME",
+        help="an installed model (`animax models list`) or a model folder (default: %(default)s)",
     )
+    add_provider(group)
+
+
+def add_provider(group: argparse._ArgumentGroup) -> None:
+    """Where a model runs."""
     group.add_argument(
         "--provider",
         default="auto",

@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from animax.cli.options import add_engine, existing_file, new_command, positive
+from animax.cli.options import add_provider, existing_file, new_command, positive
 from animax.cli.status import DONE
 from animax.errors import OptionError
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   animax serve
   animax serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --tls-clients ca.pem
-  animax serve --port 0 --slots 2 --queue 64 --reflection
+  animax serve --port 0 --slots 4 --queue 64 --reflection
+  animax serve --model embedded --model /srv/models/creatures
 """
 
 
@@ -32,10 +33,36 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     place.add_argument(
         "--tls-clients", type=existing_file, metavar="PEM", help="roots that client certificates must have"
     )
-    add_engine(parser)
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="NAME",
+        help="an installed model (`animax models list`) or a model folder; again for each further one that requests "
+        "may name, the first is the default (default: embedded)",
+    )
+    add_provider(engine)
+    engine.add_argument(
+        "--max-batch",
+        type=int,
+        metavar="N",
+        help="samples in one network call, of requests that denoise at the same time; a guided step has two; 0 shares "
+        "no calls (default: 1 on the CPU, else 16)",
+    )
+    engine.add_argument(
+        "--watch",
+        dest="watch_seconds",
+        type=float,
+        metavar="S",
+        help="between looks for changed models, which are loaded without a pause; 0 looks only on SIGHUP (default: 2)",
+    )
     load = parser.add_argument_group("load")
     load.add_argument(
-        "--slots", type=positive, metavar="N", help="requests that generate at the same time (default: 1)"
+        "--slots",
+        type=positive,
+        metavar="N",
+        help="requests that generate at the same time (default: 2 on the CPU, else 8)",
     )
     load.add_argument("--queue", dest="max_queued", type=int, metavar="N", help="requests that may wait (default: 16)")
     load.add_argument("--max-asset-mib", type=positive, metavar="N", help="size of one uploaded rig (default: 64)")
@@ -65,9 +92,14 @@ def run(options: argparse.Namespace) -> int:
 
     given = {
         name: getattr(options, name)
-        for name in ("host", "port", "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds")
+        for name in (
+            "host", "port", "max_batch", "watch_seconds",
+            "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds",
+        )
         if getattr(options, name) is not None
-    }
+    }  # fmt: skip
+    if options.models:
+        given["models"] = tuple(options.models)
     if options.max_asset_mib is not None:
         given["max_asset_bytes"] = options.max_asset_mib * MIB
     if options.tls_certificate or options.tls_key or options.tls_clients:
@@ -77,7 +109,6 @@ def run(options: argparse.Namespace) -> int:
         given["tls"] = Tls(options.tls_certificate.read_bytes(), options.tls_key.read_bytes(), authority)
     config = ServerConfig(
         **given,
-        model=options.model,
         provider=options.provider,
         threads=options.threads,
         reflection=options.reflection,

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
+from animax.diffusion.batching import StepBatcher
+from animax.diffusion.sampler import Denoiser, Latents
 from animax.errors import EngineError, OptionError
-
-Latents = NDArray[np.float32]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 """Names that a user gives, and ONNX Runtime's."""
 INPUTS = ("rgb", "pose", "template_rgb", "template_pose", "sigma", "text", "rays")
 OUTPUTS = ("clean_rgb", "clean_pose")
+MAX_BATCH = {"cpu": 1, "cuda": 16, "tensorrt": 16}
+"""Samples in one network call; a guided step has two."""
+CPU_LANES = 2
+"""Network calls at the same time on the CPU."""
 
 
 def choose_provider(name: str) -> str:
@@ -43,25 +46,55 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def load_denoiser(
+    path: Path, provider: str = "cpu", threads: int | None = None, max_batch: int | None = None
+) -> Denoiser:
+    """The network of a graph, set up to be called by many requests at once.
+
+    On the CPU a call of two samples gains nothing over two calls (docs/decisions.md), so the cores are shared out
+    among lanes that run one sample each: the two halves of a guided step, or two requests. Other providers get one
+    lane and large batches.
+
+    Args:
+        path: the graph.
+        provider: a key of ``PROVIDERS``.
+        threads: of the network on the CPU; None takes all cores.
+        max_batch: samples in one network call; None takes ``MAX_BATCH`` of the provider, 0 turns sharing off: every
+            call goes to the network as it comes.
+
+    Raises:
+        EngineError: the session cannot be made.
+    """
+    threads = threads or default_threads()
+    if max_batch == 0:
+        return OnnxDenoiser(path, provider, threads)
+    lanes = min(CPU_LANES, threads) if provider == "cpu" else 1
+    # the lanes compute too: beside them, the session needs threads for the other cores only
+    denoiser = OnnxDenoiser(path, provider, threads - lanes + 1)
+    return StepBatcher(denoiser, max_batch or MAX_BATCH[provider], lanes)
+
+
 class OnnxDenoiser:
     """The network as an ONNX graph; a ``Denoiser``. Safe to call from several threads.
 
     Args:
         path: the graph.
         provider: a key of ``PROVIDERS``.
-        threads: for one call on the CPU; None takes all cores.
+        threads: of one call on the CPU, the calling one among them; None takes all cores.
+        spinning: threads wait for work on their cores instead of leaving these to others; measured, never worth it.
 
     Raises:
         EngineError: the session cannot be made, or a call fails.
     """
 
-    def __init__(self, path: Path, provider: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, provider: str = "cpu", threads: int | None = None, *, spinning: bool = False
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # spinning threads steal the cores from the stages between steps and from other requests
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         names = [PROVIDERS[provider]] + (["CPUExecutionProvider"] if provider != "cpu" else [])
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=names)

@@ -18,6 +18,7 @@ from animax.service.admission import Slots, Ticket
 from animax.service.asset_service import MAX_CHUNK_BYTES
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Generation, Model, Product, Writers
+from animax.service.models import ServedModels
 from animax.service.readiness import Readiness, State
 from animax.service.rig_store import RigStore
 from animax.service.stream_messages import clip_messages, clip_summary, header_message, model_message
@@ -38,6 +39,7 @@ class Performance:
 
     Attributes:
         order: what was asked for.
+        model: that generates, whatever the server offers in the meantime.
         rig: with the stance that was asked for.
         outlet: where messages go.
         arrived: monotonic seconds.
@@ -47,6 +49,7 @@ class Performance:
     """
 
     order: Order
+    model: Model
     rig: Rig
     outlet: Outlet
     arrived: float
@@ -76,7 +79,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         self,
         config: ServerConfig,
         *,
-        model: Model,
+        models: ServedModels,
         animate: Animate,
         writers: Writers,
         rigs: RigStore,
@@ -84,13 +87,13 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         executor: Executor,
     ) -> None:
         self._config = config
-        self._model = model
+        self._models = models
         self._animate = animate
         self._writers = writers
         self._rigs = rigs
         self._readiness = readiness
         self._executor = executor
-        self.slots = Slots(config.slots, config.max_queued)
+        self.slots = Slots(config.slots_on(models.default.provider), config.max_queued)
         self.unread = Unread(config.unread_bytes)
 
     async def GetCapabilities(  # noqa: N802
@@ -100,7 +103,8 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         config, defaults = self._config, Request("defaults")
         return pb.GetCapabilitiesResponse(
             server_version=version("animax"),
-            model=model_message(self._model),
+            model=model_message(self._models.default),
+            models=[model_message(model) for model in self._models],
             limits=pb.Limits(
                 max_prompt_characters=MAX_PROMPT,
                 seconds=_range(SECONDS),
@@ -113,7 +117,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 max_upload_chunk_bytes=MAX_CHUNK_BYTES,
                 max_joints=config.max_joints,
                 max_queued=config.max_queued,
-                slots=config.slots,
+                slots=self.slots.count,
                 max_request_seconds=config.max_request_seconds,
                 write_timeout_seconds=config.write_timeout_seconds,
                 upload_idle_seconds=config.upload_idle_seconds,
@@ -138,6 +142,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         arrived = time.monotonic()
         order = read_animate_request(request, self._config.max_variants)
         self._readiness.require()
+        model = self._models.get(order.model)
         with self._rigs.lease(order.rig_id) as stored:
             rig = (
                 replace(stored.rig, stance=facing_stance(stored.rig.stance, order.facing))
@@ -147,10 +152,10 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             # a joint or clip that the rig lacks is the caller's fault, and told before any waiting; it reads the file
             await asyncio.to_thread(resolve, rig, order.request)
             outlet = Outlet(context, self._config.write_timeout_seconds)
-            performance = Performance(order, rig, outlet, arrived)
+            performance = Performance(order, model, rig, outlet, arrived)
             ticket = self.slots.enter()
             try:
-                header = header_message(order, rig, stored.message, self._model)
+                header = header_message(order, rig, stored.message, model)
                 await outlet.write(pb.AnimateResponse(header=header))
             except BaseException:
                 ticket.release()
@@ -182,7 +187,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             generation = Generation.start(
                 self._executor,
                 self._animate,
-                self._model,
+                performance.model,
                 performance.rig,
                 performance.order.variant(variant),
                 performance.order.file_formats,

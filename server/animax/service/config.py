@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from animax.errors import OptionError
 
 MIB = 1024 * 1024
+SLOTS = {"cpu": 2, "cuda": 8, "tensorrt": 8}
+"""Requests that generate at the same time, by provider (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class ServerConfig:
             open it to a network only behind TLS with client certificates or a gateway.
         port: 0 takes a free one.
         tls: None speaks cleartext.
-        model: name of the model to load.
+        models: names or folders of the models to load; the first is the default.
         provider: where it runs: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
         threads: of the engine; None leaves the number to it.
-        slots: requests that generate at the same time.
+        max_batch: samples in one network call; None takes the provider's own, 0 lets requests not share calls.
+        slots: requests that generate at the same time; None takes the provider's own (``SLOTS``).
         max_queued: requests that may wait for a slot; one more is refused at once.
         max_variants: clips of one request.
         max_asset_bytes: size of one uploaded file.
@@ -51,16 +54,18 @@ class ServerConfig:
         progress_seconds: longest time between two progress messages; at most 1 by the contract.
         grace_seconds: what running requests get to finish when the server shuts down.
         drain_seconds: between telling health NOT_SERVING and refusing new requests, for a load balancer to notice.
+        watch_seconds: between looks at the models' manifests; a changed model is loaded anew. 0 looks only on SIGHUP.
         reflection: let clients list the services (for grpcurl and the like).
     """
 
     host: str = "127.0.0.1"
     port: int = 50051
     tls: Tls | None = None
-    model: str = "embedded"
+    models: tuple[str, ...] = ("embedded",)
     provider: str = "auto"
     threads: int | None = None
-    slots: int = 1
+    max_batch: int | None = None
+    slots: int | None = None
     max_queued: int = 16
     max_variants: int = 8
     max_asset_bytes: int = 64 * MIB
@@ -74,12 +79,16 @@ class ServerConfig:
     progress_seconds: float = 0.5
     grace_seconds: float = 30.0
     drain_seconds: float = 0.0
+    watch_seconds: float = 2.0
     reflection: bool = False
+
+    def slots_on(self, provider: str) -> int:
+        """Requests that generate at the same time on a provider."""
+        return self.slots or SLOTS.get(provider, 1)
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
             "port": (0, 65535),
-            "slots": (1, 64),
             "max_queued": (0, 100_000),
             "max_variants": (1, 64),
             "max_asset_bytes": (1, 2**31),
@@ -93,13 +102,19 @@ class ServerConfig:
             "progress_seconds": (0.01, 1),
             "grace_seconds": (0, 3600),
             "drain_seconds": (0, 3600),
+            "watch_seconds": (0, 3600),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise OptionError(name, value, f"{low:g} to {high:g}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise OptionError("threads", self.threads, "1 to 1024")
+        optional: dict[str, tuple[int, int]] = {"threads": (1, 1024), "slots": (1, 64), "max_batch": (0, 1024)}
+        for name, (least, most) in optional.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise OptionError(name, value, f"{least} to {most}")
+        if not self.models:
+            raise OptionError("models", self.models, "at least one")
         if not self.host:
             raise OptionError("host", self.host, "an address or host name")
         if self.upload_bytes < self.max_asset_bytes:

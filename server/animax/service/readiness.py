@@ -11,7 +11,7 @@ from enum import Enum
 from grpc_health.v1 import health, health_pb2
 
 from animax.errors import UnavailableError
-from animax.service.generation import Model
+from animax.service.models import ServedModels
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ class State(str, Enum):
 class Readiness:
     """The state of one server, kept in step with its health service."""
 
-    def __init__(self, model: Model, executor: Executor) -> None:
+    def __init__(self, models: ServedModels, executor: Executor) -> None:
         self.state = State.WARMING_UP
         self.health = health.aio.HealthServicer()
-        self._model = model
+        self._models = models
         self._executor = executor
         self._warming: asyncio.Task[None] | None = None
 
@@ -74,15 +74,14 @@ class Readiness:
         while True:
             began = time.monotonic()
             try:
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._model.warm_up)
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._models.warm_up)
             except Exception:
                 log.exception("the engine failed to warm up; next attempt in %g s", pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LAST_RETRY)
             else:
-                log.info(
-                    "model %s warm on %s after %.2f s", self._model.name, self._model.provider, time.monotonic() - began
-                )
+                names = ", ".join(f"{model.name} on {model.provider}" for model in self._models)
+                log.info("warm after %.2f s: %s", time.monotonic() - began, names)
                 await self._tell(State.READY)
                 return
 

@@ -1,4 +1,4 @@
-"""The server: one port, one model, graceful from start to stop."""
+"""The server: one port, one or more models, graceful from start to stop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -20,7 +21,8 @@ from animax.service.animation_service import AnimationServicer
 from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
 from animax.service.config import ServerConfig
-from animax.service.generation import Animate, Model, Writers
+from animax.service.generation import Animate, Writers
+from animax.service.models import ServedModels, Source
 from animax.service.readiness import SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
@@ -47,11 +49,11 @@ PARSERS = 2
 
 
 class Server:
-    """Serves one model. All methods belong to one event loop.
+    """Serves models. All methods belong to one event loop.
 
     Args:
         config: limits and places.
-        model: loaded, not yet warm.
+        models: loaded, not yet warm.
         animate: ``animax.pipeline.animate`` or what stands for it.
         parse: uploaded bytes and a name to a rig; default: ``animax.assets.load_rig`` with the configured limits.
         writers: for files; default: those of ``animax.assets``.
@@ -60,7 +62,7 @@ class Server:
     def __init__(
         self,
         config: ServerConfig,
-        model: Model,
+        models: ServedModels,
         animate: Animate,
         *,
         parse: Parse | None = None,
@@ -68,13 +70,15 @@ class Server:
     ) -> None:
         self.config = config
         self.port = config.port
-        self._generators = ThreadPoolExecutor(config.slots, "animax-generate")
+        self.models = models
+        self._watching: asyncio.Task[None] | None = None
+        self._generators = ThreadPoolExecutor(config.slots_on(models.default.provider), "animax-generate")
         self._parsers = ThreadPoolExecutor(PARSERS, "animax-parse")
         self._rigs = RigStore(parse or rig_parser(config), config.rig_bytes, self._parsers)
-        self.readiness = Readiness(model, self._generators)
+        self.readiness = Readiness(models, self._generators)
         self.animation = AnimationServicer(
             config,
-            model=model,
+            models=models,
             animate=animate,
             writers=writers or asset_writers(),
             rigs=self._rigs,
@@ -110,6 +114,8 @@ class Server:
             ) from error
         self._server = server
         await self.readiness.begin()
+        if config.watch_seconds:
+            self._watching = asyncio.create_task(self.models.watch(config.watch_seconds))
         await server.start()
         log.info("listening on %s, port %d", config.host, self.port)
 
@@ -117,6 +123,8 @@ class Server:
         """Shut down: tell health, refuse new requests, let running ones finish, end those that did not within the
         configured grace (``at_once``: all), and return once no thread uses the engine."""
         grace = 0.0 if at_once else self.config.grace_seconds
+        if self._watching is not None:
+            self._watching.cancel()
         await self.readiness.drain(0.0 if at_once else self.config.drain_seconds)
         try:
             await within(self._boundary.idle(), grace)
@@ -158,7 +166,8 @@ def credentials(config: ServerConfig) -> grpc.ServerCredentials:
 
 
 async def run(server: Server, on_started: Callable[[Server], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then shut down gracefully; a second signal ends what is left at once."""
+    """Serve until SIGTERM or SIGINT, then shut down gracefully; a second signal ends what is left at once. SIGHUP loads
+    models that have changed."""
     loop = asyncio.get_running_loop()
     asked, insisted = asyncio.Event(), asyncio.Event()
 
@@ -168,6 +177,15 @@ async def run(server: Server, on_started: Callable[[Server], None] | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows, where Ctrl-C comes as KeyboardInterrupt
             loop.add_signal_handler(number, on_signal)
+    if hasattr(signal, "SIGHUP"):
+        reloads: set[asyncio.Task[int]] = set()
+
+        def on_hangup() -> None:
+            task = asyncio.ensure_future(server.models.reload())
+            reloads.add(task)  # the loop itself keeps no task alive
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await server.start()
     if on_started is not None:
         on_started(server)
@@ -182,26 +200,34 @@ async def run(server: Server, on_started: Callable[[Server], None] | None = None
 
 
 def serve(config: ServerConfig | None = None, *, on_started: Callable[[Server], None] | None = None) -> None:
-    """Load the model and serve until SIGTERM or SIGINT.
+    """Load the models and serve until SIGTERM or SIGINT.
 
     Args:
         config: default: ``ServerConfig()``.
-        on_started: called once the server listens, to tell people where (``server.port``); the model may still be
-            warming up.
+        on_started: called once the server listens, to tell people where (``server.port``); the models may still
+            be warming up.
 
     Raises:
-        ModelError, EngineError: the model cannot be loaded.
+        ModelError, EngineError: a model cannot be loaded.
         ServiceError: the address cannot be listened on.
     """
-    from animax.diffusion.model import load_model
     from animax.pipeline import animate
 
     config = config or ServerConfig()
-    model = load_model(config.model, provider=config.provider, threads=config.threads)
-    asyncio.run(_serve(config, model, animate, on_started))
+    models = ServedModels.load([model_source(name, config) for name in config.models])
+    asyncio.run(_serve(config, models, animate, on_started))
+
+
+def model_source(name: str, config: ServerConfig) -> Source:
+    """A model by name or folder, on the configured engine."""
+    from animax.diffusion.model import load_model
+    from animax.diffusion.registry import folder_stamp
+
+    load = partial(load_model, name, config.provider, config.threads, config.max_batch)
+    return Source(load, partial(folder_stamp, name))
 
 
 async def _serve(
-    config: ServerConfig, model: Model, animate: Animate, on_started: Callable[[Server], None] | None
+    config: ServerConfig, models: ServedModels, animate: Animate, on_started: Callable[[Server], None] | None
 ) -> None:
-    await run(Server(config, model, animate), on_started)
+    await run(Server(config, models, animate), on_started)

@@ -146,12 +146,15 @@ class GetCapabilitiesResponse(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """Version of the server, e.g. "0.1.0"."""
     ready: _builtins.bool
     """The model is warm and the engine healthy: the same as the health service's SERVING."""
     @_builtins.property
-    def model(self) -> Global___Model: ...
+    def model(self) -> Global___Model:
+        """What generates when a request names no model; the first of `models`."""
+
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     @_builtins.property
@@ -170,6 +173,12 @@ class GetCapabilitiesResponse(_message.Message):
     def jobs(self) -> Global___JobLimits:
         """Absent: this server keeps no jobs."""
 
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """What a request can name. A model may be replaced by another version of itself while the server runs; requests that are
+        running then end on the one that their header tells.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +192,11 @@ class GetCapabilitiesResponse(_message.Message):
         ready: _builtins.bool = ...,
         load: Global___Load | None = ...,
         jobs: Global___JobLimits | None = ...,
+        models: _abc.Iterable[Global___Model] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "jobs", b"jobs", "limits", b"limits", "load", b"load", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_formats", b"asset_formats", "defaults", b"defaults", "file_formats", b"file_formats", "jobs", b"jobs", "limits", b"limits", "load", b"load", "model", b"model", "ready", b"ready", "root_modes", b"root_modes", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_formats", b"asset_formats", "defaults", b"defaults", "file_formats", b"file_formats", "jobs", b"jobs", "limits", b"limits", "load", b"load", "model", b"model", "models", b"models", "ready", b"ready", "root_modes", b"root_modes", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,6 +446,7 @@ class AnimateRequest(_message.Message):
     PINNED_POSES_FIELD_NUMBER: _builtins.int
     PROMPT_CHANGES_FIELD_NUMBER: _builtins.int
     JOINT_MASK_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     rig_id: _builtins.str
     """From UploadAsset or HasAsset."""
     prompt: _builtins.str
@@ -459,6 +470,8 @@ class AnimateRequest(_message.Message):
     """Pin feet that touch the ground. Left out: true."""
     variants: _builtins.int
     """Clips to generate, with seeds seed, seed + 1, ...; 1 to Limits.max_variants; 0 counts as 1."""
+    model: _builtins.str
+    """Name of one of GetCapabilitiesResponse.models. Left out: the first."""
     @_builtins.property
     def facing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Which way the rig faces in its file, when the estimate (Rig.stance) is wrong: x, y, z, of any length, not along the
@@ -510,10 +523,11 @@ class AnimateRequest(_message.Message):
         pinned_poses: _abc.Iterable[Global___PinnedPose] | None = ...,
         prompt_changes: _abc.Iterable[Global___PromptChange] | None = ...,
         joint_mask: Global___JointMask | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "joint_mask", b"joint_mask", "last_pose", b"last_pose", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "facing", b"facing", "file_formats", b"file_formats", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "joint_mask", b"joint_mask", "last_pose", b"last_pose", "loop", b"loop", "pinned_poses", b"pinned_poses", "prompt", b"prompt", "prompt_changes", b"prompt_changes", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "facing", b"facing", "file_formats", b"file_formats", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "joint_mask", b"joint_mask", "last_pose", b"last_pose", "loop", b"loop", "model", b"model", "pinned_poses", b"pinned_poses", "prompt", b"prompt", "prompt_changes", b"prompt_changes", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__foot_cleanup: _TypeAlias = _typing.Literal["foot_cleanup"]  # noqa: Y015
     _WhichOneofArgType__foot_cleanup: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup"]  # noqa: Y015

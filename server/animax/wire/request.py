@@ -42,6 +42,7 @@ class Order:
         variants: clips to generate, at least one.
         facing: x, y, z in file space; empty trusts the rig's own stance.
         file_formats: values of animax.v1.FileFormat, in the order asked.
+        model: name; empty takes the server's default.
     """
 
     rig_id: str
@@ -49,6 +50,7 @@ class Order:
     variants: int
     facing: tuple[float, ...]
     file_formats: tuple[pb.FileFormat.ValueType, ...]
+    model: str = ""
 
     def variant(self, index: int) -> Request:
         """The request of one variant."""
@@ -96,7 +98,8 @@ def read_animate_request(message: pb.AnimateRequest, max_variants: int) -> Order
         foot_cleanup=message.foot_cleanup if message.HasField("foot_cleanup") else defaults.foot_cleanup,
         **read_controls(message),
     )
-    return Order(check_rig_id(message.rig_id), request, variants, tuple(message.facing), formats)
+    rig_id = check_rig_id(message.rig_id)
+    return Order(rig_id, request, variants, tuple(message.facing), formats, message.model)
 
 
 def animate_request_message(
@@ -106,6 +109,7 @@ def animate_request_message(
     variants: int = 1,
     facing: Sequence[float] = (),
     file_formats: Sequence[str] = (),
+    model: str = "",
 ) -> pb.AnimateRequest:
     """A request as its message.
 
@@ -115,6 +119,7 @@ def animate_request_message(
         variants: clips, with seeds one apart.
         facing: x, y, z in file space; empty trusts the service's estimate.
         file_formats: any of ``glb`` and ``bvh``.
+        model: a name that the capabilities list; empty takes the server's default.
 
     Raises:
         OptionError: an unknown file format, or a number of variants below one.
@@ -138,5 +143,6 @@ def animate_request_message(
         variants=variants,
         facing=facing,
         file_formats=[FILE_FORMATS[name] for name in file_formats],
+        model=model,
         **control_fields(request),
     )
