@@ -49,9 +49,9 @@ class Wrapped(nn.Module):
         return rgb, pose
 
 
-def load_network(checkpoint: Path) -> tuple[VideoPoseTransformer, int]:
-    """The averaged weights of a checkpoint in evaluation mode, and the frames of its windows."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def read_network(path: Path) -> tuple[VideoPoseTransformer, int]:
+    """The averaged weights of a checkpoint, or a model folder's, in evaluation mode; and the frames of its windows."""
+    state = read_checkpoint(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
     network = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
     network.load_state_dict(state["averaged"])
     return network.eval().requires_grad_(False), int(state["frames"])
@@ -161,7 +161,7 @@ def parity(network: VideoPoseTransformer, frames: int, path: Path) -> dict[str, 
 
 def write_model(checkpoint: Path, folder: Path, name: str, defaults: Defaults) -> dict[str, float]:
     """Write a model folder; returns its parity figures."""
-    network, frames = load_network(checkpoint)
+    network, frames = read_network(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "denoiser.onnx"
     export_onnx(network, frames, path)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SUITES = {"--oracle": "oracle", "--generation": "generation"}
+SUITES = {"--oracle": "oracle", "--generation": "generation", "--denoising": "denoising"}
 
 
 def main(argv: list[str]) -> int:
-    """Command line: ``animax-engine evaluate --oracle | --generation`` and the options of that suite."""
+    """Command line: ``animax-engine evaluate --oracle | --generation | --denoising`` and the options of that suite."""
     chosen = [flag for flag in SUITES if flag in argv]
     if len(chosen) != 1:
         asked = bool({"-h", "--help"} & set(argv))
         print(
-            "usage: animax-engine evaluate (--oracle | --generation) ...\n"
+            "usage: animax-engine evaluate (--oracle | --generation | --denoising) ...\n"
             "  --oracle      true poses through draw, decode, triangulation and rotations\n"
-            "  --generation  clips made from the captions of real ones",
+            "  --generation  clips made from the captions of real ones\n"
+            "  --denoising   what one call of the network explains at each noise level",
             file=sys.stdout if asked else sys.stderr,
         )
         return 0 if asked else 2

@@ -1,0 +1,83 @@
+"""What a network explains at each noise level: with its prompt, without one and with another's.
+
+R² is the share of the motion's energy (what differs from the template) that one call explains. Where it rises
+from nothing, the motion is decided; the gap between the prompts is what the prompt decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from animax.diffusion.latents import LatentSpace
+from animax.diffusion.text import TextEncoder
+from animax.views.splat import SplatPoseMap
+from animax_engine.dataset.batches import Batches, draw_splats
+from animax_engine.export import read_network
+from animax_engine.network import VideoPoseTransformer
+
+LEVELS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """R² at one noise level: the clip's own caption, none, another clip's."""
+
+    sigma: float
+    own: float
+    none: float
+    other: float
+
+
+def explained(
+    network: VideoPoseTransformer, batches: Batches, *, views: int, samples: int, seed: int
+) -> Iterator[Explained]:
+    """Pose tokens alone, on the same random clips and noise at every level."""
+    batches.random = np.random.default_rng(seed)
+    batch = batches.draw(samples, views, joint=False)
+    maps = draw_splats(batch.points, batch.mask, batches.space)
+    clean, template = maps[:, :, 1:], maps[:, :, 0]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    used = batch.mask[:, None, None, :, None, None]
+    energy = ((clean - template[:, :, None]) * used).square().sum()
+    slots = 1 + (clean.shape[2] - 1) // network.config.pose.patch[0]
+    rays = batches.rays().expand(samples, -1, -1, -1, -1) if views > 1 else None
+    text = batch.text.float()
+    for level in LEVELS:
+        noisy = (1 - level) * clean + level * noise
+        sigma = torch.full((samples, slots), level)
+
+        def share(prompt: torch.Tensor, noisy: torch.Tensor = noisy, sigma: torch.Tensor = sigma) -> float:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                _, made = network(None, noisy, None, template, sigma, prompt, rays)
+            return float(1 - ((made.float() - clean) * used).square().sum() / energy)
+
+        yield Explained(level, share(text), share(torch.zeros_like(text)), share(text.roll(1, 0)))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: ``animax-engine evaluate --denoising BANK MODEL``."""
+    parser = argparse.ArgumentParser(prog="animax-engine evaluate --denoising", description=__doc__)
+    parser.add_argument("bank", type=Path)
+    parser.add_argument("model", type=Path, help="checkpoint or model folder")
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--views", type=int, choices=(1, 4), default=4)
+    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    network, frames = read_network(args.model)
+    config = network.config
+    space = LatentSpace(SplatPoseMap(config.pose.channels, config.pose.size), config.rgb.size)
+    batches = Batches(args.bank, space, frames=frames, text=TextEncoder(), splits=(args.split,))
+    print("noise level  own caption  no caption  another's")
+    for row in explained(network, batches, views=args.views, samples=args.samples, seed=args.seed):
+        print(f"{row.sigma:11.2f}  {row.own:11.3f}  {row.none:10.3f}  {row.other:9.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
