@@ -1,6 +1,7 @@
 """Batches drawn from a small bank, made here with a known motion."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
     Augmentation,
     Batches,
     balanced_weights,
+    captions_of,
     draw_splats,
     mirrored_caption,
     picture_latents,
@@ -21,7 +23,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
 
 CHANNELS = 8
 SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
-NO_CHANGE = Augmentation(speed=1.0, shape=0.0, mirror=0.0)
+NO_CHANGE = Augmentation(speed=1.0, shape=0.0, mirror=0.0, backwards=0.0, bones=0.0, yaw=0.0, drop=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ def bank(tmp_path_factory):
         {"name": "b", "frames": 20, "period": 0, "action": "rise", "captions": ["rise"]},
     ]
     rig = {"id": "r", "split": "train", "category": "prop", "channels": [2, 5], "first": 0, "clips": clips}
+    rig["parents"] = [-1, -1, -1, -1, -1, 2, -1, -1]
     (folder / "index.json").write_text(json.dumps({"fps": 16.0, "room": 1.45, "channels": CHANNELS, "rigs": [rig]}))
     return folder
 
@@ -71,7 +74,7 @@ def test_loops_go_round_and_others_hold_their_ends(bank):
 def test_mirrored_bodies_are_seen_mirrored(bank):
     """Mirroring the body is mirroring the front picture, with the side views' roles swapped."""
     plain = batches(bank, NO_CHANGE).draw(2, 4, joint=True, clips=np.array([1, 1]))
-    mirror = batches(bank, Augmentation(1.0, 0.0, mirror=1.0)).draw(2, 4, joint=True, clips=np.array([1, 1]))
+    mirror = batches(bank, replace(NO_CHANGE, mirror=1.0)).draw(2, 4, joint=True, clips=np.array([1, 1]))
     swapped = batches(bank).mirror
     order = [0, 3, 2, 1]
     expected = plain.points[:, order].clone()
@@ -118,3 +121,24 @@ def test_same_seed_same_batch(bank):
     a, b = (batches(bank, Augmentation(), seed=3).draw(8, 1, joint=False) for _ in range(2))
     assert torch.equal(a.points, b.points)
     assert torch.equal(a.text, b.text)
+
+
+def test_backwards_an_opening_is_a_closing(bank, tmp_path):
+    index = json.loads((bank / "index.json").read_text())
+    index["rigs"][0]["clips"][1] |= {"action": "open", "captions": ["open"]}
+    index["rigs"][0]["clips"][0] |= {"action": "close", "captions": ["close"]}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    (tmp_path / "poses.npy").symlink_to(bank / "poses.npy")
+    made = batches(tmp_path, replace(NO_CHANGE, backwards=1.0))
+    drawn = made.draw(3, 1, joint=False, clips=np.array([1, 1, 1]))
+    assert torch.all(drawn.points[:, 0, 1:, 5, 1].diff(dim=1) >= -1e-6), "it sinks, y pointing down"
+    closing = {captions_of(clip, "prop")[0]: clip["texts"][0] for clip in made.clips}["close"]
+    assert made.clips[1]["backwards"][0] == closing
+    assert all(any(np.array_equal(text, made.text[row]) for row in closing) for text in drawn.text.numpy())
+
+
+def test_augmented_batches_stay_finite_and_keep_used_channels(bank):
+    drawn = batches(bank, Augmentation(bones=0.3, drop=1.0)).draw(64, 4, joint=False)
+    assert torch.isfinite(drawn.points).all()
+    assert (drawn.mask.sum(dim=1) >= 1).all()
+    assert (drawn.mask <= batches(bank).draw(1, 1, joint=False).mask.amax()).all()

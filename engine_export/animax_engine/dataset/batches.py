@@ -21,6 +21,7 @@ from animax.diffusion.latents import RGB_SCALE, LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
+from animax_engine.dataset.augment import REVERSED, ancestors, rescaled_bones, turned, without_a_part
 from animax_engine.dataset.captions import variations
 
 MIRRORED_VIEWS = (0, 3, 2, 1)
@@ -43,12 +44,20 @@ class Augmentation:
         shape: standard deviation of the log of the body's stretch along each axis (pose-only batches).
         mirror: probability.
         borrowed: share of borrowed clips in pose-only batches.
+        backwards: probability of playing a clip backwards, where that has a name (see ``augment.REVERSED``).
+        bones: standard deviation of the log of bone lengths' change, for half of the samples (pose-only batches).
+        yaw: largest angle in degrees that the body is turned by, for half of the samples (pose-only batches).
+        drop: probability of leaving out a part that hardly moves (pose-only batches).
     """
 
     speed: float = 1.25
     shape: float = 0.12
     mirror: float = 0.5
     borrowed: float = 0.4
+    backwards: float = 0.3
+    bones: float = 0.15
+    yaw: float = 15.0
+    drop: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,25 +111,41 @@ class Batches:
         channels = space.codec.channels
         self.rest = torch.tensor([rig["first"] for rig in rigs])
         self.masks = torch.zeros(len(rigs), channels)
+        self.parents = torch.arange(channels).repeat(len(rigs), 1)
+        self.above = torch.zeros(len(rigs), channels, channels, dtype=torch.bool)
+        self.one_tree = torch.zeros(len(rigs), dtype=torch.bool)
         clips: list[dict[str, Any]] = []
         captions: dict[str, int] = {}
         for i, rig in enumerate(rigs):
             self.masks[i, rig["channels"]] = 1.0
+            parents = np.array(rig["parents"])
+            self.parents[i] = torch.from_numpy(np.where(parents < 0, np.arange(channels), parents))
+            self.above[i] = torch.from_numpy(ancestors(rig["parents"]))
+            # where limbs are trees of their own (foot controls), bones end at what does not know them
+            self.one_tree[i] = sum(rig["parents"][channel] < 0 for channel in rig["channels"]) == 1
             first = rig["first"] + 1
             for clip in rig["clips"]:
                 said = captions_of(clip, rig["category"])
-                plain = [captions.setdefault(c, len(captions)) for c in said]
-                swapped = [captions.setdefault(mirrored_caption(c), len(captions)) for c in said]
+                texts = [
+                    [captions.setdefault(change(c), len(captions)) for c in said] for change in (str, mirrored_caption)
+                ]
                 # a clip follows the one before, unless its place is given
-                clips.append(
-                    {"first": first, **clip, "rig": i, "plain": plain, "swapped": swapped, "category": rig["category"]}
-                )
+                clips.append({"first": first, **clip, "rig": i, "texts": texts, "category": rig["category"]})
                 first += clip["frames"]
+        told = {(clip["rig"], clip["action"]): clip["texts"] for clip in clips}
+        told |= {(clip["category"], clip["action"]): clip["texts"] for clip in clips}
+        for clip in clips:
+            action = REVERSED.get(clip["action"])
+            clip["backwards"] = (
+                clip["texts"] if action == clip["action"]
+                else told.get((clip["rig"], action)) or told.get((clip["category"], action))
+            )  # fmt: skip
         self.clips = clips
         self.first = np.array([clip["first"] for clip in clips])
         self.length = np.array([clip["frames"] for clip in clips])
         self.period = np.array([clip["period"] for clip in clips])
         self.rig = np.array([clip["rig"] for clip in clips])
+        self.reversible = np.array([clip["backwards"] is not None for clip in clips])
         borrowed = np.array([clip.get("borrowed", False) for clip in clips])
         self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
         self.text = encoded(list(captions), text, folder)
@@ -134,10 +159,9 @@ class Batches:
         rays = self.cameras.pluecker(self.space.codec.size, np.zeros(3), 1.0)
         return torch.from_numpy(rays).float()[None]
 
-    def times(self, clips: NDArray[np.int64]) -> NDArray[np.float64]:
+    def times(self, clips: NDArray[np.int64], backwards: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round,
-        other
-        clips start and hold at their ends."""
+        other clips start and hold at their ends. Where ``backwards`` (B,), time runs to the clip's start."""
         speed = np.exp(self.random.uniform(-1, 1, len(clips)) * np.log(self.augmentation.speed))[:, None]
         steps = np.arange(self.frames) * speed
         last = (self.length[clips] - 1)[:, None].astype(float)
@@ -147,6 +171,8 @@ class Batches:
         start = np.where(free > 0, self.random.random((len(clips), 1)) * free, held)
         start = np.where(period > 0, self.random.random((len(clips), 1)) * period, start)
         times = start + steps
+        if backwards is not None:
+            times = np.where(backwards[:, None], last - times, times)
         return np.where(period > 0, np.mod(times, np.maximum(period, 1.0)), np.clip(times, 0, last))
 
     def choose(self, batch: int, borrowed: float) -> NDArray[np.int64]:
@@ -158,7 +184,9 @@ class Batches:
         """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
         if clips is None:
             clips = self.choose(batch, 0.0 if joint else self.augmentation.borrowed)
-        times = self.times(clips)
+        change = self.augmentation
+        backwards = self.reversible[clips] & (self.random.random(batch) < change.backwards)
+        times = self.times(clips, backwards)
         low = np.floor(times).astype(np.int64)
         period, length = self.period[clips][:, None], self.length[clips][:, None]
         high = np.where(period > 0, (low + 1) % np.maximum(period, 1), np.minimum(low + 1, length - 1))
@@ -168,18 +196,36 @@ class Batches:
         rest = self.poses[self.rest[self.rig[clips]]].float()
         points = torch.cat([rest[:, None], points], dim=1)  # (B, 1 + F, C, 3)
         mask = self.masks[self.rig[clips]]
-        mirrored = self.random.random(batch) < self.augmentation.mirror
+        if not joint:
+            points, mask = self._other_body(points, mask, self.rig[clips])
+        mirrored = self.random.random(batch) < change.mirror
         flip = torch.from_numpy(mirrored)[:, None, None, None]
         points = torch.where(flip, points[:, :, self.mirror] * torch.tensor([-1.0, 1, 1]), points)
         mask = torch.where(flip[:, 0, 0], mask[:, self.mirror], mask)
-        if not joint:
-            stretch = np.exp(self.random.normal(0, self.augmentation.shape, (batch, 1, 1, 3)))
-            points = points * torch.from_numpy(stretch / np.cbrt(stretch.prod(-1, keepdims=True))).float()
         chosen = (
             torch.from_numpy(self.random.integers(0, 4, (batch, 1))) if views == 1 else torch.arange(4).expand(batch, 4)
         )
         rgb = self._pictures(clips, low, chosen.numpy(), mirrored) if joint else None
-        return Batch(project(points, self.projections[chosen]), mask, rgb, self._texts(clips, mirrored))
+        return Batch(project(points, self.projections[chosen]), mask, rgb, self._texts(clips, backwards, mirrored))
+
+    def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The same motion of a body of other proportions that faces a little aside and may lack a part."""
+        change, size = self.augmentation, len(rigs)
+        above = self.above[rigs]
+
+        def half() -> NDArray[np.bool_]:
+            return self.random.random(size) < 0.5
+
+        if change.bones:
+            amounts = self.random.normal(0, change.bones, (size, 9)) * (half() & self.one_tree[rigs].numpy())[:, None]
+            points = rescaled_bones(points, mask, self.parents[rigs], above, torch.from_numpy(amounts).float())
+        if change.drop:
+            chance = self.random.random(mask.shape) * (self.random.random((size, 1)) < change.drop)
+            mask = without_a_part(points, mask, above, torch.from_numpy(chance).float())
+        stretch = np.exp(self.random.normal(0, change.shape, (size, 1, 1, 3)))
+        points = points * torch.from_numpy(stretch / np.cbrt(stretch.prod(-1, keepdims=True))).float()
+        angles = np.deg2rad(self.random.uniform(-change.yaw, change.yaw, size) * half())
+        return turned(points, torch.from_numpy(angles).float()), mask
 
     def _pictures(
         self, clips: NDArray[np.int64], frames: NDArray[np.int64], views: NDArray[np.int64], mirrored: NDArray[np.bool_]
@@ -194,10 +240,10 @@ class Batches:
         pictures[mirrored] = pictures[mirrored][..., ::-1, :]
         return torch.from_numpy(pictures)
 
-    def _texts(self, clips: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
+    def _texts(self, clips: NDArray[np.int64], backwards: NDArray[np.bool_], mirrored: NDArray[np.bool_]) -> Tensor:
         rows = []
-        for clip, swap in zip(clips, mirrored, strict=True):
-            choices = self.clips[clip]["swapped" if swap else "plain"]
+        for clip, back, swap in zip(clips, backwards, mirrored, strict=True):
+            choices = self.clips[clip]["backwards" if back else "texts"][int(swap)]
             rows.append(choices[self.random.integers(len(choices))])
         return torch.from_numpy(self.text[rows])
 
