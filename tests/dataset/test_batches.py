@@ -12,6 +12,7 @@ from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.diffusion.text import TextEncoder  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine.dataset.batches import (  # noqa: E402
+    UNCHANGED,
     Augmentation,
     Batches,
     balanced_weights,
@@ -23,7 +24,6 @@ from animax_engine.dataset.batches import (  # noqa: E402
 
 CHANNELS = 8
 SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
-NO_CHANGE = Augmentation(speed=1.0, shape=0.0, mirror=0.0, backwards=0.0, bones=0.0, yaw=0.0, drop=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def bank(tmp_path_factory):
     return folder
 
 
-def batches(bank, augmentation=NO_CHANGE, frames=17, seed=0):
+def batches(bank, augmentation=UNCHANGED, frames=17, seed=0):
     return Batches(bank, SPACE, frames=frames, text=TextEncoder(), augmentation=augmentation, seed=seed)
 
 
@@ -73,8 +73,8 @@ def test_loops_go_round_and_others_hold_their_ends(bank):
 
 def test_mirrored_bodies_are_seen_mirrored(bank):
     """Mirroring the body is mirroring the front picture, with the side views' roles swapped."""
-    plain = batches(bank, NO_CHANGE).draw(2, 4, joint=True, clips=np.array([1, 1]))
-    mirror = batches(bank, replace(NO_CHANGE, mirror=1.0)).draw(2, 4, joint=True, clips=np.array([1, 1]))
+    plain = batches(bank, UNCHANGED).draw(2, 4, joint=True, clips=np.array([1, 1]))
+    mirror = batches(bank, replace(UNCHANGED, mirror=1.0)).draw(2, 4, joint=True, clips=np.array([1, 1]))
     swapped = batches(bank).mirror
     order = [0, 3, 2, 1]
     expected = plain.points[:, order].clone()
@@ -129,7 +129,7 @@ def test_backwards_an_opening_is_a_closing(bank, tmp_path):
     index["rigs"][0]["clips"][0] |= {"action": "close", "captions": ["close"]}
     (tmp_path / "index.json").write_text(json.dumps(index))
     (tmp_path / "poses.npy").symlink_to(bank / "poses.npy")
-    made = batches(tmp_path, replace(NO_CHANGE, backwards=1.0))
+    made = batches(tmp_path, replace(UNCHANGED, backwards=1.0))
     drawn = made.draw(3, 1, joint=False, clips=np.array([1, 1, 1]))
     assert torch.all(drawn.points[:, 0, 1:, 5, 1].diff(dim=1) >= -1e-6), "it sinks, y pointing down"
     closing = {captions_of(clip, "prop")[0]: clip["texts"][0] for clip in made.clips}["close"]

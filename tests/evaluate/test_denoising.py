@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.diffusion.text import TextEncoder  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
-from animax_engine.dataset.batches import Augmentation, Batches, draw_splats  # noqa: E402
+from animax_engine.dataset.batches import UNCHANGED, Batches, draw_splats  # noqa: E402
 from animax_engine.evaluate.denoising import LEVELS, explained  # noqa: E402
 
 CHANNELS, FRAMES = 8, 9
@@ -27,11 +27,11 @@ def batches(tmp_path):
         {"name": n, "frames": FRAMES, "period": 0, "action": n, "captions": [n]} for n in ("goes right", "goes up")
     ]
     rig = {"id": "r", "split": "train", "category": "prop", "channels": [2], "first": 0, "clips": clips}
+    rig["parents"] = [-1] * CHANNELS
     index = {"fps": 16.0, "room": 1.2, "channels": CHANNELS, "rigs": [rig]}
     (tmp_path / "index.json").write_text(json.dumps(index))
     space = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
-    plain = Augmentation(speed=1.0, shape=0.0, mirror=0.0)
-    return Batches(tmp_path, space, frames=FRAMES, text=TextEncoder(), augmentation=plain)
+    return Batches(tmp_path, space, frames=FRAMES, text=TextEncoder(), augmentation=UNCHANGED)
 
 
 class Skilled:

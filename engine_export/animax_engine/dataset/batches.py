@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections import Counter
@@ -58,6 +59,10 @@ class Augmentation:
     bones: float = 0.15
     yaw: float = 15.0
     drop: float = 0.15
+
+
+UNCHANGED = Augmentation(speed=1.0, shape=0.0, mirror=0.0, backwards=0.0, bones=0.0, yaw=0.0, drop=0.0)
+"""Clips as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,9 +280,10 @@ def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.
         if missing:
             states[list(missing.values())] = text.encode(list(missing))
         path.with_suffix(".json").write_text(json.dumps({"encoder": text.encoder_hash, "captions": captions}))
-        with path.with_suffix(".tmp").open("wb") as file:
+        partial = path.with_suffix(f".{os.getpid()}.tmp")  # several processes may come here at once
+        with partial.open("wb") as file:
             np.save(file, states)
-        path.with_suffix(".tmp").replace(path)
+        partial.replace(path)
     stored: NDArray[np.float16] = np.load(path, mmap_mode="r")
     return stored
 
