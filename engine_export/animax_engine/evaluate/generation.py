@@ -1,31 +1,93 @@
-"""Measures of generated motion: retrieval, static failures, jerk, decoding confidence."""
+"""Measures of generated motion: retrieval, static failures, range, jerk, foot skate, spread, loop seams, decoding."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from animax.assets import load_rig, read_clips
-from animax.assets.markers import choose_markers
+from animax.assets.markers import MarkerSet, choose_markers
+from animax.assets.rig import Rig
 from animax.diffusion.model import Model, load_model
 from animax.errors import AnimaxError
 from animax.motion.clip import Clip
+from animax.motion.contacts import find_stances
 from animax.motion.travel import remove_travel
 from animax.pipeline import animate
 from animax.request import Request
 from animax_engine.dataset.bank import Source, read_sources, to_body
+from animax_engine.evaluate.measures import interval, jerk, moved, seam, spread
+from animax_engine.evaluate.prompts import NONSENSE, PARAPHRASES
 from animax_engine.evaluate.retrieval import Track, rank_of
+from animax_engine.evaluate.retrieval_baseline import RetrievalBaseline
 
 Array = NDArray[np.float64]
 STATIC = 0.02
 """A clip whose markers all stay within this share of the rest diagonal is a static failure (models suite B6)."""
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """A clip for a prompt; confidence and reprojection residual where it was generated."""
+
+    clip: Clip
+    confidence: float = float("nan")
+    residual: float = float("nan")
+
+
+Maker = Callable[[Rig, str, str, int], Made]
+"""From rig, its category, prompt and seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A rig and its real clips.
+
+    Attributes:
+        source: where it comes from.
+        rig: the rig.
+        markers: drawn in its pose maps.
+        clips: in place.
+        tracks: of ``clips``.
+    """
+
+    source: Source
+    rig: Rig
+    markers: MarkerSet
+    clips: list[Clip]
+    tracks: list[Track]
+
+    @classmethod
+    def read(cls, source: Source, channels: int, fps: float) -> Subject:
+        """Load the rig and its captioned clips."""
+        rig = load_rig(source.path, facing=source.facing)
+        markers = choose_markers(rig, channels)
+        known = source.clips or {}
+        clips = [remove_travel(c, rig) for c in read_clips(rig, fps=fps) if c.name in known and len(c) >= 4]
+        subject = cls(source, rig, markers, clips, [])
+        for clip in clips:
+            loops = bool(known[clip.name]["loop"])
+            points = subject.points(clip)
+            # what the manifest alone calls a loop still has its closing frame
+            subject.tracks.append(Track(points[:-1] if loops and not clip.loop else points, loops or clip.loop))
+        return subject
+
+    def points(self, clip: Clip) -> Array:
+        """Markers (F, M, 3) in the body frame."""
+        return to_body(self.rig, self.markers.positions(self.rig.skeleton.globals(clip.pose)))
+
+    def facts(self, i: int) -> dict[str, Any]:
+        """Caption, action and more of clip ``i``."""
+        return (self.source.clips or {})[self.clips[i].name]
 
 
 @dataclass(frozen=True)
@@ -44,6 +106,11 @@ class Result:
     moved_real: float
     jerk: float
     jerk_real: float
+    skate: float
+    skate_real: float
+    seam: float
+    spread: float
+    spread_real: float
     confidence: float
     residual: float
 
@@ -53,81 +120,132 @@ class Result:
         return self.moved < STATIC <= self.moved_real
 
 
-def jerk(points: Array, fps: float) -> float:
-    """Mean length of the third difference of positions (F, M, 3), body-frame units / s³."""
-    return float(np.linalg.norm(np.diff(points, n=3, axis=0), axis=-1).mean() * fps**3) if len(points) > 3 else 0.0
-
-
-def moved(points: Array) -> float:
-    """Largest range of any marker (F, M, 3), in rest diagonals (two body-frame units)."""
-    return float(np.linalg.norm(np.ptp(points, axis=0), axis=-1).max() / 2)
+def windows(track: Track, frames: int, count: int, random: np.random.Generator) -> list[Array]:
+    """Random stretches of ``frames`` frames of a real clip; one that is too short is held at its end."""
+    points = track.unrolled(frames)
+    if len(points) < frames:
+        points = np.concatenate([points, np.repeat(points[-1:], frames - len(points), axis=0)])
+    starts = random.integers(len(points) - frames + 1, size=count)
+    return [points[start : start + frames] for start in starts]
 
 
 def evaluate_rig(
-    source: Source, model: Model, per_rig: int, seeds: range, random: np.random.Generator
+    subject: Subject, make: Maker, prompts: str, per_rig: int, seeds: range, random: np.random.Generator
 ) -> Iterator[Result]:
-    """Generate from one caption of up to ``per_rig`` clips of a rig, once for every seed."""
-    rig = load_rig(source.path, facing=source.facing)
-    markers = choose_markers(rig, model.space.codec.channels)
-    facts = source.clips or {}
-    clips = [clip for clip in read_clips(rig, fps=model.fps) if clip.name in facts and len(clip) >= 4]
+    """Make up to ``per_rig`` clips of a rig, once for every seed.
 
-    def track(pose_globals: Array) -> Array:
-        return to_body(rig, markers.positions(pose_globals))
-
-    def real_track(clip: Clip) -> Track:
-        points = track(rig.skeleton.globals(remove_travel(clip, rig).pose))
-        loops = bool(facts[clip.name]["loop"])
-        # what the manifest alone calls a loop still has its closing frame
-        return Track(points[:-1] if loops and not clip.loop else points, loops or clip.loop)
-
-    real = [real_track(clip) for clip in clips]
-    chosen = random.permutation(len(clips))[:per_rig]
-    for wanted in chosen:
-        fact = facts[clips[wanted].name]
-        prompt = str(fact["captions"][int(random.integers(len(fact["captions"])))])
-        for seed in seeds:
-            request = Request(prompt, seconds=2.0, fps=model.fps, seed=seed, foot_cleanup=False)
-            made = animate(rig, request, model)
-            points = track(rig.skeleton.globals(made.clip.pose))
-            # several clips of one action count as one answer
-            same = [i for i, clip in enumerate(clips) if facts[clip.name]["action"] == fact["action"]]
-            others = [i for i in range(len(clips)) if i not in same]
-            rank = min(rank_of(points, [real[i] for i in [j, *others]], 0) for j in same)
+    Args:
+        subject: the rig.
+        make: what is evaluated.
+        prompts: "captions" of the real clips, "paraphrases" of their actions, or "nonsense".
+        per_rig: real clips that are asked for.
+        seeds: of each.
+        random: chooses clips and prompts.
+    """
+    asked = [
+        i for i in range(len(subject.clips)) if prompts != "paraphrases" or subject.facts(i)["action"] in PARAPHRASES
+    ]
+    for wanted in (asked[i] for i in random.permutation(len(asked))[:per_rig]):
+        facts, real = subject.facts(wanted), subject.tracks[wanted]
+        action = str(facts["action"])
+        texts = {"captions": facts["captions"], "paraphrases": PARAPHRASES.get(action, ()), "nonsense": NONSENSE}
+        prompt = str(texts[prompts][int(random.integers(len(texts[prompts])))])
+        # several clips of one action count as one answer
+        same = [i for i in range(len(subject.clips)) if subject.facts(i)["action"] == action]
+        others = [i for i in range(len(subject.clips)) if i not in same]
+        made = [make(subject.rig, subject.source.category, prompt, seed) for seed in seeds]
+        drawn = [subject.points(one.clip) for one in made]
+        real_stances = find_stances(subject.clips[wanted], subject.rig)
+        enough = len(drawn) > 1 and len({len(points) for points in drawn}) == 1
+        for seed, one, points in zip(seeds, made, drawn, strict=True):
+            rank = min(rank_of(points, [subject.tracks[i] for i in [j, *others]], 0) for j in same)
+            stances = find_stances(one.clip, subject.rig)
+            walks = bool(stances.planted.any() and real_stances.planted.any())
             yield Result(
-                source.id,
-                source.category,
-                clips[wanted].name,
-                str(fact["action"]),
-                prompt,
-                seed,
-                1 + len(others),
-                rank,
-                moved(points),
-                moved(real[wanted].points),
-                jerk(points, model.fps),
-                jerk(real[wanted].points, model.fps),
-                made.confidence,
-                made.residual,
+                rig=subject.source.id,
+                category=subject.source.category,
+                clip=subject.clips[wanted].name,
+                action=action,
+                prompt=prompt,
+                seed=seed,
+                clips=1 + len(others),
+                rank=rank,
+                moved=moved(points),
+                moved_real=moved(real.points),
+                jerk=jerk(points, one.clip.fps),
+                jerk_real=jerk(real.points, subject.clips[wanted].fps),
+                skate=stances.skate if walks else float("nan"),
+                skate_real=real_stances.skate if walks else float("nan"),
+                seam=seam(points) if one.clip.loop else float("nan"),
+                spread=spread(drawn) if enough else float("nan"),
+                spread_real=spread(windows(real, len(points), 10, random)) if enough else float("nan"),
+                confidence=one.confidence,
+                residual=one.residual,
             )
 
 
 def summary(results: list[Result]) -> dict[str, float]:
-    """Means and medians over results of rigs with at least two different actions."""
+    """Means and medians; retrieval over rigs with at least two different actions."""
     asked = [r for r in results if r.clips >= 2]
-    ratio = [r.jerk / r.jerk_real for r in results if r.jerk_real > 1e-6]
-    reach = [r.moved / r.moved_real for r in results if r.moved_real > STATIC]
+
+    def middle(values: list[float]) -> float:
+        known = [value for value in values if np.isfinite(value)]
+        return float(np.median(known)) if known else float("nan")
+
+    def ratio(above: str, below: str, least: float) -> float:
+        pairs = [(getattr(r, above), getattr(r, below)) for r in results]
+        return middle([a / b for a, b in pairs if b > least])
+
+    def total_ratio(above: str, below: str) -> float:
+        pairs = [(getattr(r, above), getattr(r, below)) for r in results]
+        known = np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2).sum(axis=0)
+        return float(known[0] / known[1]) if known[1] > 0 else float("nan")
+
     return {
         "clips": len(results),
-        "top1": float(np.mean([r.rank == 0 for r in asked])),
-        "top3": float(np.mean([r.rank < 3 for r in asked])),
-        "chance": float(np.mean([1 / r.clips for r in asked])),
+        "top1": float(np.mean([r.rank == 0 for r in asked])) if asked else float("nan"),
+        "top3": float(np.mean([r.rank < 3 for r in asked])) if asked else float("nan"),
+        "chance": float(np.mean([1 / r.clips for r in asked])) if asked else float("nan"),
         "static": float(np.mean([r.static for r in results])),
-        "range_ratio": float(np.median(reach)),
-        "jerk_ratio": float(np.median(ratio)),
+        "range_ratio": ratio("moved", "moved_real", STATIC),
+        "jerk_ratio": ratio("jerk", "jerk_real", 1e-6),
+        "skate_ratio": total_ratio("skate", "skate_real"),
+        "spread_ratio": total_ratio("spread", "spread_real"),
+        "seam": middle([r.seam for r in results]),
         "confidence": float(np.mean([r.confidence for r in results])),
-        "residual": float(np.median([r.residual for r in results])),
+        "residual": middle([r.residual for r in results]),
     }
+
+
+def intervals(results: list[Result]) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the retrieval figures, over rigs."""
+    rigs = sorted({r.rig for r in results})
+    out = {}
+    for name, within in (("top1", 1), ("top3", 3)):
+        groups = [[float(r.rank < within) for r in results if r.rig == rig and r.clips >= 2] for rig in rigs]
+        out[name] = interval(groups, lambda values: float(values.mean()))
+    return out
+
+
+def model_maker(model: Model, *, loop: bool, steps: int | None, guidance: float | None) -> Maker:
+    """What a user of ``animax animate`` gets, at the model's own frame rate."""
+
+    def make(rig: Rig, _: str, prompt: str, seed: int) -> Made:
+        request = Request(prompt, seconds=SECONDS, fps=model.fps, seed=seed, loop=loop, steps=steps, guidance=guidance)
+        animation = animate(rig, request, model)
+        return Made(animation.clip, animation.confidence, animation.residual)
+
+    return make
+
+
+def baseline_maker(baseline: RetrievalBaseline) -> Maker:
+    """The nearest training caption's clip, the same for every seed."""
+
+    def make(rig: Rig, category: str, prompt: str, _: int) -> Made:
+        clip = remove_travel(baseline.answer(rig, prompt, category), rig)
+        return Made(clip)
+
+    return make
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -135,21 +253,34 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="animax-engine evaluate --generation", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.json")
     parser.add_argument("--model", default="embedded", help="a model's name or folder")
+    parser.add_argument("--baseline", action="store_true", help="retrieve and retarget instead of generating")
     parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--prompts", choices=("captions", "paraphrases", "nonsense"), default="captions")
     parser.add_argument("--per-rig", type=int, default=4, help="clips a rig, at most")
     parser.add_argument("--rigs", type=int, default=0, help="rigs, at most; 0 takes all")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="clips of each; two or more measure their spread too")
+    parser.add_argument("--loop", action="store_true", help="ask for loops and measure their seams")
+    parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
+    parser.add_argument("--guidance", type=float, help="default: the model's own")
     parser.add_argument("--csv", type=Path, help="write a line a clip")
     args = parser.parse_args(argv)
     model = load_model(args.model)
     random = np.random.default_rng(0)
-    sources = [source for source in read_sources(args.data) if source.split == args.split]
+    every = read_sources(args.data)
+    sources = [source for source in every if source.split == args.split]
     if args.rigs:
         sources = [sources[i] for i in sorted(random.permutation(len(sources))[: args.rigs])]
+    if args.baseline:
+        known = [source for source in every if source.split == "train"]
+        make = baseline_maker(RetrievalBaseline(known, model.text, model.fps))
+    else:
+        make = model_maker(model, loop=args.loop, steps=args.steps, guidance=args.guidance)
     results: list[Result] = []
     for source in sources:
         try:
-            results += evaluate_rig(source, model, args.per_rig, range(100, 100 + args.seeds), random)
+            subject = Subject.read(source, model.space.codec.channels, model.fps)
+            seeds = range(100, 100 + args.seeds)
+            results += evaluate_rig(subject, make, args.prompts, args.per_rig, seeds, random)
         except AnimaxError as error:
             print(f"{source.id}: {error}")
     if args.csv:
@@ -161,7 +292,8 @@ def main(argv: list[str] | None = None) -> None:
     for category, members in by_category.items():
         figures = summary(members)
         print(f"{category:12s} " + "  ".join(f"{k} {v:.3g}" for k, v in figures.items()))
-    print(json.dumps({"split": args.split, **summary(results)}))
+    figures = {"split": args.split, "prompts": args.prompts, **summary(results)}
+    print(json.dumps({**figures, **{f"{k}_95": v for k, v in intervals(results).items()}}))
 
 
 if __name__ == "__main__":
