@@ -5,6 +5,11 @@
         result = client.animate(rig.rig_id, Request("waves hello", seconds=3)).collect()
         print(result.clip.fps, len(result.clip))
 
+        job = client.create_job(rig.rig_id, "waves hello", request_id="shot-17")    # a server with a job store
+        for job in client.watch_job(job.job_id):
+            print(job.state, job.progress.fraction)
+        result = client.job_result(job.job_id, files=["glb"])
+
 Events are the messages of animax.v1 (``Header``, ``Progress``, ``ClipStart``, ``Frames``, ``FileChunk``, ``Summary``),
 in the order that proto/animax/v1/animation_service.proto states; a stream is checked against it as it is read.
 Errors are those of ``animax.errors``, of the same class as if the call had been made in this process.
@@ -14,10 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import grpc
@@ -29,7 +34,10 @@ from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
+from animax.v1 import job_service_pb2 as job_pb
+from animax.v1 import job_service_pb2_grpc as job_pb_grpc
 from animax.wire.failure import error_of
+from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.request import animate_request_message
 from animax.wire.stream import Event, Result, StreamReader
 
@@ -61,6 +69,7 @@ class Client:
         self._timeout = timeout
         self._animation = pb_grpc.AnimationServiceStub(self._channel)
         self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
+        self._jobs = job_pb_grpc.JobServiceStub(self._channel)
 
     def __enter__(self) -> Client:
         return self
@@ -123,6 +132,112 @@ class Client:
         message = order_message(rig_id, request, variants, facing, files, model)
         return AnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
 
+    def create_job(
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        request_id: str | None = None,
+        variants: int = 1,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> job_pb.Job:
+        """Order an animation that is made without anybody waiting for it; see ``animate`` for what is not said here.
+
+        Args:
+            rig_id: of an uploaded rig.
+            request: what to generate.
+            request_id: makes it safe to repeat the call: the same id is the same job; None draws one.
+            variants: clips to generate.
+            facing: where the rig looks.
+            files: what ``job_result`` brings if it is not asked for others.
+            labels: for ``list_jobs``.
+
+        Raises:
+            RequestIdError: the request id was used with another request.
+            BusyError: too many jobs are waiting.
+        """
+        message = create_message(order_message(rig_id, request, variants, facing, files), request_id, labels)
+        with typed_errors():
+            return self._jobs.CreateAnimationJob(message, timeout=self._timeout).job
+
+    def get_job(self, job_id: str) -> job_pb.Job:
+        """A job as it stands.
+
+        Raises:
+            UnknownJobError: there is none of this id.
+        """
+        with typed_errors():
+            return self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout).job
+
+    def list_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        rig_id: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
+        page_size: int = 0,
+    ) -> Iterator[job_pb.Job]:
+        """Jobs, the latest first, page by page as they are read.
+
+        Args:
+            states: any of ``queued``, ``running``, ``succeeded``, ``failed``, ``cancelled``; none for all.
+            rig_id: only of this rig.
+            labels: only with all of these.
+            page_size: jobs to ask for at a time; 0 leaves it to the server.
+        """
+        message = list_message(states, rig_id, labels, page_size)
+        while True:
+            with typed_errors():
+                page = self._jobs.ListJobs(message, timeout=self._timeout)
+            yield from page.jobs
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    def cancel_job(self, job_id: str) -> job_pb.Job:
+        """Cancel a job; what has ended stays as it is. Returns how it stands then."""
+        with typed_errors():
+            return self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout).job
+
+    def watch_job(self, job_id: str, *, after: int = 0) -> Iterator[job_pb.Job]:
+        """The job after each of its changes, to its end.
+
+        Args:
+            job_id: of the job.
+            after: ``Job.change`` of the last change seen, to go on after an error.
+
+        Raises:
+            UnavailableError: the server shuts down or is gone; another one can go on.
+        """
+        call = self._jobs.WatchJob(job_pb.WatchJobRequest(job_id=job_id, after_change=after))
+        try:
+            with typed_errors():
+                for message in call:
+                    if message.HasField("job"):
+                        yield message.job
+        finally:
+            call.cancel()
+
+    def job_result(self, job_id: str, *, files: Sequence[str] = ()) -> Result:
+        """The result of a job that succeeded.
+
+        Args:
+            job_id: of the job.
+            files: ``glb``, ``bvh`` or both; none for those of the order.
+
+        Raises:
+            JobStateError: it has not ended, or has no result.
+            ResultExpiredError: the result made room for others.
+            StreamError: the stream was cut or breaks the contract.
+        """
+        reader = StreamReader()
+        with typed_errors():
+            for message in self._jobs.GetJobResult(result_message(job_id, files), timeout=self._timeout):
+                reader.feed(message)
+        return reader.result()
+
 
 class AnimationStream:
     """An ``Animate`` stream that is being read: iterate over its events, or ``collect`` them.
@@ -180,6 +295,7 @@ class AsyncClient:
         self._timeout = timeout
         self._animation = pb_grpc.AnimationServiceStub(self._channel)
         self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
+        self._jobs = job_pb_grpc.JobServiceStub(self._channel)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -219,6 +335,70 @@ class AsyncClient:
         """See ``Client.animate``."""
         message = order_message(rig_id, request, variants, facing, files, model)
         return AsyncAnimationStream(self._animation.Animate(message, timeout=timeout or self._timeout))
+
+    async def create_job(
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        request_id: str | None = None,
+        variants: int = 1,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> job_pb.Job:
+        """See ``Client.create_job``."""
+        message = create_message(order_message(rig_id, request, variants, facing, files), request_id, labels)
+        with typed_errors():
+            return (await self._jobs.CreateAnimationJob(message, timeout=self._timeout)).job
+
+    async def get_job(self, job_id: str) -> job_pb.Job:
+        """See ``Client.get_job``."""
+        with typed_errors():
+            return (await self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout)).job
+
+    async def list_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        rig_id: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
+        page_size: int = 0,
+    ) -> AsyncIterator[job_pb.Job]:
+        """See ``Client.list_jobs``."""
+        message = list_message(states, rig_id, labels, page_size)
+        while True:
+            with typed_errors():
+                page = await self._jobs.ListJobs(message, timeout=self._timeout)
+            for job in page.jobs:
+                yield job
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    async def cancel_job(self, job_id: str) -> job_pb.Job:
+        """See ``Client.cancel_job``."""
+        with typed_errors():
+            return (await self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout)).job
+
+    async def watch_job(self, job_id: str, *, after: int = 0) -> AsyncIterator[job_pb.Job]:
+        """See ``Client.watch_job``."""
+        call = self._jobs.WatchJob(job_pb.WatchJobRequest(job_id=job_id, after_change=after))
+        try:
+            with typed_errors():
+                async for message in call:
+                    if message.HasField("job"):
+                        yield message.job
+        finally:
+            call.cancel()
+
+    async def job_result(self, job_id: str, *, files: Sequence[str] = ()) -> Result:
+        """See ``Client.job_result``."""
+        reader = StreamReader()
+        with typed_errors():
+            async for message in self._jobs.GetJobResult(result_message(job_id, files), timeout=self._timeout):
+                reader.feed(message)
+        return reader.result()
 
 
 class AsyncAnimationStream:

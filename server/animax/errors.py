@@ -63,6 +63,18 @@ class UnknownRigError(AnimaxError):
     """The service holds no rig of this id; accepted: one that was uploaded and not dropped since."""
 
 
+class UnknownJobError(AnimaxError):
+    """The service has no job of this id; accepted: one that was created and not deleted since."""
+
+
+class RequestIdError(AnimaxError):
+    """A request id was used with another request before; accepted: the same request, or a new id."""
+
+
+class ResultExpiredError(AnimaxError):
+    """The result of a job made room for others; accepted: to order it again."""
+
+
 class ServiceError(AnimaxError):
     """A call to the service failed for a reason outside of the request.
 
@@ -84,6 +96,14 @@ class BusyError(ServiceError):
 
 class UnavailableError(ServiceError):
     """The service cannot be reached, is not ready yet, or is shutting down."""
+
+
+class JobStateError(ServiceError):
+    """A job is not in the state that the call needs."""
+
+
+class DamagedError(ServiceError):
+    """Stored bytes are not those that were written."""
 
 
 class StreamError(ServiceError):

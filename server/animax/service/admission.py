@@ -28,13 +28,20 @@ class Ticket:
 
 
 class Slots:
-    """``count`` slots; up to ``max_waiting`` tickets wait for one, first come, first served."""
+    """``count`` slots; up to ``max_waiting`` tickets wait for one, first come, first served.
 
-    def __init__(self, count: int, max_waiting: int) -> None:
+    Background tickets, for work that nobody holds a stream open for, take what these leave free, and while both wait
+    every ``background_share``-th slot that becomes free.
+    """
+
+    def __init__(self, count: int, max_waiting: int, background_share: int = 4) -> None:
         self.count = count
         self.max_waiting = max_waiting
+        self.background_share = background_share
         self._running: set[Ticket] = set()
         self._waiting: deque[Ticket] = deque()
+        self._background: deque[Ticket] = deque()
+        self._passed_over = 0
         self._typical_seconds = 1.0
 
     @property
@@ -44,24 +51,30 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """Tickets in the queue."""
+        """Tickets in the queue, without those in the background."""
         return len(self._waiting)
 
-    def enter(self, *, admitted: bool = False) -> Ticket:
+    @property
+    def background(self) -> int:
+        """Background tickets in their queue."""
+        return len(self._background)
+
+    def enter(self, *, admitted: bool = False, background: bool = False) -> Ticket:
         """A ticket at the end of the queue, or with a slot when one is free.
 
         Args:
             admitted: part of a request that was let in before; never refused.
+            background: behind everybody else, but never for ever; never refused.
 
         Raises:
             BusyError: the queue is full.
         """
         free = len(self._running) < self.count
-        if not free and not admitted and len(self._waiting) >= self.max_waiting:
+        if not free and not admitted and not background and len(self._waiting) >= self.max_waiting:
             text = f"{len(self._waiting)} requests are waiting; accepted: at most {self.max_waiting}"
             raise BusyError(text, reason="QUEUE_FULL", retry_after=self.retry_after())
         ticket = Ticket(self)
-        self._waiting.append(ticket)
+        (self._background if background else self._waiting).append(ticket)
         self._grant()
         return ticket
 
@@ -78,13 +91,21 @@ class Slots:
         if ticket in self._running:
             self._running.remove(ticket)
             self._typical_seconds += 0.2 * (time.monotonic() - ticket.granted_at - self._typical_seconds)
-        elif ticket in self._waiting:
-            self._waiting.remove(ticket)
+        for queue in (self._waiting, self._background):
+            if ticket in queue:
+                queue.remove(ticket)
         self._grant()
 
     def _grant(self) -> None:
-        while self._waiting and len(self._running) < self.count:
-            ticket = self._waiting.popleft()
+        while (self._waiting or self._background) and len(self._running) < self.count:
+            ticket = self._next()
             self._running.add(ticket)
             ticket.granted_at = time.monotonic()
             ticket.granted.set()
+
+    def _next(self) -> Ticket:
+        if self._waiting and (not self._background or self._passed_over < self.background_share - 1):
+            self._passed_over += bool(self._background)
+            return self._waiting.popleft()
+        self._passed_over = 0
+        return self._background.popleft()

@@ -85,6 +85,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         rigs: RigStore,
         readiness: Readiness,
         executor: Executor,
+        jobs: pb.JobLimits | None = None,
     ) -> None:
         self._config = config
         self._models = models
@@ -93,7 +94,9 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         self._rigs = rigs
         self._readiness = readiness
         self._executor = executor
-        self.slots = Slots(config.slots_on(models.default.provider), config.max_queued)
+        self._jobs = jobs
+        share = {"background_share": config.jobs.share} if config.jobs else {}
+        self.slots = Slots(config.slots_on(models.default.provider), config.max_queued, **share)
         self.unread = Unread(config.unread_bytes)
 
     async def GetCapabilities(  # noqa: N802
@@ -134,6 +137,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             ),
             ready=self._readiness.state is State.READY,
             load=pb.Load(generating=self.slots.running, queued=self.slots.waiting, rigs=len(self._rigs)),
+            jobs=self._jobs,
         )
 
     # writes to the context, so that every write can have a limit; the stubs know only of generators
@@ -143,6 +147,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         order = read_animate_request(request, self._config.max_variants)
         self._readiness.require()
         model = self._models.get(order.model)
+        await self._rigs.fetch(order.rig_id)
         with self._rigs.lease(order.rig_id) as stored:
             rig = (
                 replace(stored.rig, stance=facing_stance(stored.rig.stance, order.facing))

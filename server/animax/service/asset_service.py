@@ -35,7 +35,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
 
     async def HasAsset(self, request: pb.HasAssetRequest, _: Any) -> pb.HasAssetResponse:  # noqa: N802
         """Say whether a rig is there."""
-        stored = self._rigs.find(check_rig_id(request.rig_id))
+        stored = await self._rigs.keeps(check_rig_id(request.rig_id))
         return pb.HasAssetResponse(rig=stored.message if stored else None)
 
     async def UploadAsset(self, _: Any, context: Any) -> pb.UploadAssetResponse:  # noqa: N802
@@ -46,7 +46,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
                 "part", first.WhichOneof("part") if first else None, "the declaration in the first message"
             )
         declaration = self._check(first.declaration)
-        stored = self._rigs.find(declaration.sha256)
+        stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
             with self._room(declaration.size_bytes):
                 data = await self._receive(context, declaration)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from animax.errors import OptionError
+from animax.service.jobs.settings import JobSettings
 
 MIB = 1024 * 1024
 SLOTS = {"cpu": 2, "cuda": 8, "tensorrt": 8}
@@ -56,6 +57,7 @@ class ServerConfig:
         drain_seconds: between telling health NOT_SERVING and refusing new requests, for a load balancer to notice.
         watch_seconds: between looks at the models' manifests; a changed model is loaded anew. 0 looks only on SIGHUP.
         reflection: let clients list the services (for grpcurl and the like).
+        jobs: where jobs, rigs and results are kept; None keeps rigs in memory and has no JobService.
     """
 
     host: str = "127.0.0.1"
@@ -81,6 +83,7 @@ class ServerConfig:
     drain_seconds: float = 0.0
     watch_seconds: float = 2.0
     reflection: bool = False
+    jobs: JobSettings | None = None
 
     def slots_on(self, provider: str) -> int:
         """Requests that generate at the same time on a provider."""

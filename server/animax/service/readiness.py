@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from enum import Enum
 
@@ -16,6 +17,7 @@ from animax.service.models import ServedModels
 log = logging.getLogger(__name__)
 
 SERVICES = ("", "animax.v1.AnimationService", "animax.v1.AssetService")
+JOB_SERVICE = "animax.v1.JobService"
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 """Seconds between attempts to bring an engine back; doubled each time."""
 
@@ -32,9 +34,10 @@ class State(str, Enum):
 class Readiness:
     """The state of one server, kept in step with its health service."""
 
-    def __init__(self, models: ServedModels, executor: Executor) -> None:
+    def __init__(self, models: ServedModels, executor: Executor, services: Sequence[str] = SERVICES) -> None:
         self.state = State.WARMING_UP
         self.health = health.aio.HealthServicer()
+        self._services = services
         self._models = models
         self._executor = executor
         self._warming: asyncio.Task[None] | None = None
@@ -91,5 +94,5 @@ class Readiness:
         self.state = state
         serving = health_pb2.HealthCheckResponse.SERVING
         not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in SERVICES:
+        for service in self._services:
             await self.health.set(service, serving if state is State.READY else not_serving)

@@ -1,4 +1,7 @@
-"""Uploaded rigs in memory: by content, least recently used out first, never one that is in use."""
+"""Uploaded rigs in memory: by content, least recently used out first, never one that is in use.
+
+Behind them may lie a disk that keeps their files, over restarts and for other servers too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
@@ -20,6 +24,19 @@ Parse = Callable[[bytes, str], Rig]
 """File bytes and name to rig; called in a thread."""
 EVICTION_RETRY = 5.0
 """Seconds: rigs are in use for about as long as a request runs."""
+
+
+class RigDisk(Protocol):
+    """Files of rigs that outlive the process."""
+
+    async def touch(self, rig_id: str) -> bool:
+        """Whether the file is there; it is recently used then."""
+
+    async def read(self, rig_id: str) -> tuple[bytes, str] | None:
+        """Bytes and name of the file; None when it is not there."""
+
+    async def put(self, rig_id: str, data: bytes, name: str) -> None:
+        """Keep a file; raises ``BusyError`` when there is no room."""
 
 
 @dataclass(eq=False)
@@ -42,10 +59,11 @@ class StoredRig:
 class RigStore:
     """At most ``max_bytes`` of rigs. Belongs to one event loop; parsing runs in ``executor``."""
 
-    def __init__(self, parse: Parse, max_bytes: int, executor: Executor) -> None:
+    def __init__(self, parse: Parse, max_bytes: int, executor: Executor, disk: RigDisk | None = None) -> None:
         self._parse = parse
         self._max_bytes = max_bytes
         self._executor = executor
+        self._disk = disk
         self._rigs: OrderedDict[str, StoredRig] = OrderedDict()
         self._parsing: dict[str, asyncio.Task[StoredRig]] = {}
 
@@ -58,11 +76,34 @@ class RigStore:
         return sum(stored.nbytes for stored in self._rigs.values())
 
     def find(self, rig_id: str) -> StoredRig | None:
-        """The rig, now recently used; None when it is not there."""
+        """The rig in memory, now recently used; None when it is not there."""
         stored = self._rigs.get(rig_id)
         if stored is not None:
             self._rigs.move_to_end(rig_id)
         return stored
+
+    async def fetch(self, rig_id: str) -> StoredRig | None:
+        """The rig, from disk if it is not in memory; None when it is nowhere.
+
+        Raises:
+            BusyError: there is no room for it in memory.
+            UnavailableError: the disk cannot be reached.
+        """
+        stored = self.find(rig_id)
+        if stored is not None or self._disk is None:
+            return stored
+        file = await self._disk.read(rig_id)
+        return None if file is None else await self._shared(rig_id, *file)
+
+    async def keeps(self, rig_id: str) -> StoredRig | None:
+        """The rig, if all that can be asked for with it can be done without another upload; else None.
+
+        Raises:
+            BusyError, UnavailableError: as ``fetch``.
+        """
+        if self._disk is not None and not await self._disk.touch(rig_id):
+            return None
+        return await self.fetch(rig_id)
 
     @contextmanager
     def lease(self, rig_id: str) -> Iterator[StoredRig]:
@@ -81,15 +122,18 @@ class RigStore:
             stored.users -= 1
 
     async def put(self, rig_id: str, data: bytes, name: str) -> StoredRig:
-        """Parse a file and keep its rig. Uploads of one file at the same time share one parse.
+        """Parse a file and keep its rig, on disk too. Uploads of one file at the same time share one parse.
 
         Raises:
             AssetError, RigError: from parsing.
             BusyError: there is no room, because the rigs in the store are in use.
         """
-        stored = self.find(rig_id)
-        if stored is not None:
-            return stored
+        stored = self.find(rig_id) or await self._shared(rig_id, data, name)
+        if self._disk is not None:
+            await self._disk.put(rig_id, data, name)
+        return stored
+
+    async def _shared(self, rig_id: str, data: bytes, name: str) -> StoredRig:
         task = self._parsing.get(rig_id)
         if task is None:
             task = asyncio.create_task(self._read(rig_id, data, name))

@@ -22,11 +22,13 @@ from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
+from animax.service.jobs.backend import JobBackend
+from animax.service.jobs.job_service import JobServicer
 from animax.service.models import ServedModels, Source
-from animax.service.readiness import SERVICES, Readiness
+from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
-from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc
+from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc, job_service_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +73,24 @@ class Server:
         self.config = config
         self.port = config.port
         self.models = models
+        self._animate = animate
         self._watching: asyncio.Task[None] | None = None
         self._generators = ThreadPoolExecutor(config.slots_on(models.default.provider), "animax-generate")
         self._parsers = ThreadPoolExecutor(PARSERS, "animax-parse")
-        self._rigs = RigStore(parse or rig_parser(config), config.rig_bytes, self._parsers)
-        self.readiness = Readiness(models, self._generators)
+        self._writers = writers or asset_writers()
+        self.jobs = JobBackend(config.jobs, config.write_timeout_seconds) if config.jobs else None
+        self._rigs = RigStore(parse or rig_parser(config), config.rig_bytes, self._parsers, self.jobs)
+        self._services = (*SERVICES, JOB_SERVICE) if self.jobs else SERVICES
+        self.readiness = Readiness(models, self._generators, self._services)
         self.animation = AnimationServicer(
             config,
             models=models,
             animate=animate,
-            writers=writers or asset_writers(),
+            writers=self._writers,
             rigs=self._rigs,
             readiness=self.readiness,
             executor=self._generators,
+            jobs=self.jobs.limits() if self.jobs else None,
         )
         self._assets = AssetServicer(config, self._rigs)
         self._boundary = Boundary()
@@ -99,9 +106,11 @@ class Server:
         server = grpc.aio.server(interceptors=(self._boundary,), options=CHANNEL_OPTIONS)
         animation_service_pb2_grpc.add_AnimationServiceServicer_to_server(self.animation, server)
         asset_service_pb2_grpc.add_AssetServiceServicer_to_server(self._assets, server)
+        if self.jobs is not None:
+            job_service_pb2_grpc.add_JobServiceServicer_to_server(self._open_jobs(self.jobs), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         if config.reflection:
-            reflection.enable_server_reflection([*filter(None, SERVICES), reflection.SERVICE_NAME], server)
+            reflection.enable_server_reflection([*filter(None, self._services), reflection.SERVICE_NAME], server)
         address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
         try:
             if config.tls is None:
@@ -117,6 +126,8 @@ class Server:
         if config.watch_seconds:
             self._watching = asyncio.create_task(self.models.watch(config.watch_seconds))
         await server.start()
+        if self.jobs is not None:
+            self.jobs.start()
         log.info("listening on %s, port %d", config.host, self.port)
 
     async def stop(self, *, at_once: bool = False) -> None:
@@ -126,8 +137,10 @@ class Server:
         if self._watching is not None:
             self._watching.cancel()
         await self.readiness.drain(0.0 if at_once else self.config.drain_seconds)
+        if self.jobs is not None:
+            self.jobs.leave()
         try:
-            await within(self._boundary.idle(), grace)
+            await within(self._idle(), grace)
         except TimeoutError:
             log.warning("%d calls did not finish within %g s", self._boundary.active, grace)
         server, self._server = self._server, None
@@ -135,8 +148,35 @@ class Server:
             # health watches never end on their own; calls that are left get CANCELLED. Not to be cancelled itself: a
             # connection whose peer vanished closes when its keepalive fails, and nobody needs to wait for that
             await asyncio.wait({asyncio.ensure_future(server.stop(None))}, timeout=HANG_UP_SECONDS)
+        if self.jobs is not None:
+            await self.jobs.stop()
         for threads in (self._generators, self._parsers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+
+    async def _idle(self) -> None:
+        """Wait until no call is in progress and no job is at work."""
+        await self._boundary.idle()
+        if self.jobs is not None:
+            await self.jobs.idle()
+
+    def _open_jobs(self, backend: JobBackend) -> JobServicer:
+        """Workers and servicer of the job store."""
+        config, animation = self.config, self.animation
+        lanes = backend.settings.lanes or max(1, config.slots - 1)
+        backend.employ(
+            lanes,
+            rigs=self._rigs,
+            model=self._model,
+            animate=self._animate,
+            writers=self._writers,
+            executor=self._generators,
+            slots=animation.slots,
+            readiness=self.readiness,
+            progress_seconds=config.progress_seconds,
+        )
+        return JobServicer(
+            config, backend, rigs=self._rigs, writers=self._writers, unread=animation.unread, readiness=self.readiness
+        )
 
 
 def rig_parser(config: ServerConfig) -> Parse:

@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses with google.rpc details, and back. The table is the one in animation_service.proto."""
+"""Errors as gRPC statuses with google.rpc details, and back. The tables are those of the services in proto/."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ _TABLE: tuple[tuple[type[AnimaxError], grpc.StatusCode, str], ...] = (
     (errors.AssetError, grpc.StatusCode.INVALID_ARGUMENT, "ASSET_INVALID"),
     (errors.RigError, grpc.StatusCode.INVALID_ARGUMENT, "RIG_INVALID"),
     (errors.UnknownRigError, grpc.StatusCode.NOT_FOUND, "RIG_UNKNOWN"),
+    (errors.UnknownJobError, grpc.StatusCode.NOT_FOUND, "JOB_UNKNOWN"),
+    (errors.ResultExpiredError, grpc.StatusCode.NOT_FOUND, "RESULT_EXPIRED"),
+    (errors.RequestIdError, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     (errors.ModelError, grpc.StatusCode.FAILED_PRECONDITION, "MODEL_INVALID"),
     (errors.EngineError, grpc.StatusCode.UNAVAILABLE, "ENGINE_FAILED"),
     (errors.GenerationError, grpc.StatusCode.ABORTED, "NO_MOTION"),
@@ -42,13 +45,20 @@ _TABLE: tuple[tuple[type[AnimaxError], grpc.StatusCode, str], ...] = (
     # these carry their reason
     (errors.BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE, ""),
+    (errors.JobStateError, grpc.StatusCode.FAILED_PRECONDITION, ""),
+    (errors.DamagedError, grpc.StatusCode.DATA_LOSS, ""),
     (errors.StreamError, grpc.StatusCode.ABORTED, ""),
 )
 _BY_REASON = {reason: kind for kind, _, reason in _TABLE if reason}
 _BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
     code: kind for kind, code, _ in _TABLE if issubclass(kind, ServiceError)
 }
-_FIELDS = {"ASSET_UNSUPPORTED": "chunk", "ASSET_INVALID": "chunk", "RIG_INVALID": "chunk"}
+_FIELDS = {
+    "ASSET_UNSUPPORTED": "chunk",
+    "ASSET_INVALID": "chunk",
+    "RIG_INVALID": "chunk",
+    "REQUEST_ID_REUSED": "request_id",
+}
 """The request's field that is at fault, where the error does not say."""
 ENGINE_RETRY = 5.0
 """Seconds: about what an engine needs to start anew."""
@@ -70,6 +80,30 @@ def status_of(error: Exception) -> status_pb2.Status:
     reference = secrets.token_hex(4)
     log.error("internal error, reference %s", reference, exc_info=error)
     return _status(grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error; the server's log has it as {reference}")
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """The reason in the details of a status."""
+    info = details_pb.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            break
+    return str(info.reason)
+
+
+def failure_error(code: int, reason: str, message: str) -> AnimaxError:
+    """The error that a code, a reason and a message stand for; of the same class that the server raised.
+
+    Args:
+        code: a google.rpc.Code.
+        reason: of the tables of the contract.
+        message: for people.
+    """
+    kind = _BY_REASON.get(reason)
+    if kind is not None and not issubclass(kind, OptionError):
+        return kind(message)
+    name = next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.UNKNOWN)
+    return _BY_CODE.get(name, ServiceError)(message, reason=reason)
 
 
 def _status(code: grpc.StatusCode, reason: str, text: str, error: AnimaxError | None = None) -> status_pb2.Status:

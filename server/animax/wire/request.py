@@ -68,6 +68,17 @@ def check_rig_id(rig_id: str, field: str = "rig_id") -> str:
     return rig_id
 
 
+def check_file_formats(formats: Sequence[pb.FileFormat.ValueType]) -> tuple[pb.FileFormat.ValueType, ...]:
+    """``formats`` themselves.
+
+    Raises:
+        OptionError: one is unknown, or there twice.
+    """
+    if len(set(formats)) != len(formats) or not set(formats) <= set(FILE_FORMATS.values()):
+        raise OptionError("file_formats", list(formats), "values of animax.v1.FileFormat, each at most once")
+    return tuple(formats)
+
+
 def read_animate_request(message: pb.AnimateRequest, max_variants: int) -> Order:
     """Check a message and fill in what it leaves out.
 
@@ -82,9 +93,7 @@ def read_animate_request(message: pb.AnimateRequest, max_variants: int) -> Order
         raise OptionError("seed", seed, f"0 to {MAX_SEED}, less the further variants")
     if message.root_mode and message.root_mode not in ROOT_MODES:
         raise OptionError("root_mode", message.root_mode, "a value of animax.v1.RootMode")
-    formats = tuple(message.file_formats)
-    if len(set(formats)) != len(formats) or not set(formats) <= set(FILE_FORMATS.values()):
-        raise OptionError("file_formats", list(formats), "values of animax.v1.FileFormat, each at most once")
+    formats = check_file_formats(message.file_formats)
     defaults = Request("defaults")
     request = Request(
         prompt=message.prompt,

@@ -12,6 +12,7 @@ from animax.assets.skeleton import Skeleton
 from animax.errors import StreamError
 from animax.motion.clip import Clip
 from animax.v1 import animation_service_pb2 as pb
+from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import rig_pb2 as rig_pb
 from animax.wire.clip import PackedClip, unpack
 from animax.wire.request import FILE_FORMATS
@@ -71,7 +72,7 @@ class StreamReader:
         self._variants: list[_Variant] = []
         self._summary: pb.Summary | None = None
 
-    def feed(self, message: pb.AnimateResponse) -> Event | None:
+    def feed(self, message: pb.AnimateResponse | job_pb.GetJobResultResponse) -> Event | None:
         """The event of a message; None for one that this version does not know.
 
         Raises:

@@ -1,0 +1,1 @@
+"""Jobs: a store that several servers share, workers that take them up, results kept by content."""
