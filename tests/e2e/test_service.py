@@ -46,6 +46,7 @@ def rig(source: Path) -> Rig:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--model", MODEL, "--provider", "cpu"]
+    command += ["--data", str(log.parent / "data")]
     with log.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as server:
         try:
             told = server.stdout.readline()

@@ -182,7 +182,7 @@ def server(options: argparse.Namespace, *more: str) -> Iterator[tuple[str, subpr
     """
     from animax.client import Client
 
-    command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--log-level", "error"]
+    command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--no-jobs", "--log-level", "error"]
     command += ["--model", options.model, "--provider", options.provider, *more]
     if options.threads:
         command += ["--threads", str(options.threads)]

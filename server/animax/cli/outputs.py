@@ -61,17 +61,19 @@ def plan(rig: Path, prompt: str, clips: Iterable[Path], previews: Iterable[Path]
 
 def write_clip(path: Path, rig: Rig, clip: Clip) -> None:
     """Write a clip in the format of the path's suffix."""
+    data = clip_content(path, rig, clip)
+    write_whole(path, lambda part: part.write_bytes(data))
+
+
+def clip_content(path: Path, rig: Rig, clip: Clip) -> bytes:
+    """A clip in the format of the path's suffix."""
     from animax.assets import write_bvh, write_glb, write_npz
 
-    content: bytes | str
     if path.suffix.lower() == ".glb":
-        content = write_glb(rig, clip)
-    elif path.suffix.lower() == ".bvh":
-        content = write_bvh(rig.skeleton, clip)
-    else:
-        content = write_npz(rig.skeleton, clip)
-    data = content.encode() if isinstance(content, str) else content
-    write_whole(path, lambda part: part.write_bytes(data))
+        return write_glb(rig, clip)
+    if path.suffix.lower() == ".bvh":
+        return write_bvh(rig.skeleton, clip).encode()
+    return write_npz(rig.skeleton, clip)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

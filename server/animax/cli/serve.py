@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from animax.cli.options import add_provider, existing_file, new_command, positive
 from animax.cli.status import DONE
+from animax.cli.store_options import add_store, settings_of
 from animax.errors import OptionError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ EXAMPLES = """\
   animax serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --tls-clients ca.pem
   animax serve --port 0 --slots 4 --queue 64 --reflection
   animax serve --model embedded --model /srv/models/creatures
+  animax serve --database postgresql://animax@db/animax --blobs s3://studio/animax
 """
 
 
@@ -75,6 +77,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load.add_argument(
         "--drain", dest="drain_seconds", type=float, metavar="S", help="between NOT_SERVING and refusing (default: 0)"
     )
+    add_store(parser)
+    parser.add_argument("--no-jobs", action="store_true", help="keep nothing: rigs in memory, no job service")
     parser.add_argument("--reflection", action="store_true", help="let clients list the services (grpcurl)")
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
@@ -112,6 +116,7 @@ def run(options: argparse.Namespace) -> int:
         provider=options.provider,
         threads=options.threads,
         reflection=options.reflection,
+        jobs=None if options.no_jobs else settings_of(options),
     )
     serve(config, on_started=announce)
     return DONE

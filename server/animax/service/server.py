@@ -142,7 +142,9 @@ class Server:
         try:
             await within(self._idle(), grace)
         except TimeoutError:
-            log.warning("%d calls did not finish within %g s", self._boundary.active, grace)
+            jobs = self.jobs.running if self.jobs is not None else 0
+            if self._boundary.active or jobs:
+                log.warning("%d calls and %d jobs did not finish within %g s", self._boundary.active, jobs, grace)
         server, self._server = self._server, None
         if server is not None:
             # health watches never end on their own; calls that are left get CANCELLED. Not to be cancelled itself: a

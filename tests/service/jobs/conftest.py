@@ -17,6 +17,7 @@ from animax.service.jobs.blob_store import BlobStore
 from animax.service.jobs.database import Database
 from animax.service.jobs.job import NewJob
 from animax.service.jobs.job_store import JobStore
+from animax.service.jobs.schema import jobs
 from animax.service.jobs.settings import JobSettings, in_folder
 from animax.v1 import job_service_pb2 as job_pb
 from tests.conftest import lacking
@@ -80,7 +81,18 @@ def store(database: Database, blobs: BlobStore) -> JobStore:
     """With the rigs "a" * 64 and "b" * 64 in it."""
     for letter in "ab":
         blobs.put(letter * 64, letter.encode() * 100, letter)
-    return JobStore(database, JobSettings("sqlite:///unused", "memory://unused", max_queued=500, lease_seconds=0.5))
+    return JobStore(database, limits())
+
+
+def limits(**given: Any) -> JobSettings:
+    """Settings of a store by itself; its leases outlast any test."""
+    return JobSettings("sqlite:///unused", "memory://unused", **{"lease_seconds": 600, **given})
+
+
+def expire_leases(database: Database) -> None:
+    """As if every worker had been silent for too long."""
+    with database.write() as connection:
+        connection.execute(sa.update(jobs).where(jobs.c.lease.is_not(None)).values(lease_until=1.0))
 
 
 def new_job(request_id: str = "", rig: str = "a", body: str = "body", **labels: str) -> NewJob:

@@ -21,7 +21,7 @@ FAST = ("fsync=off", "shared_buffers=16MB", "max_connections=60", "log_min_messa
 def postgres_folder() -> Path | None:
     """The folder of PostgreSQL's programs, or None."""
     found = shutil.which("initdb")
-    candidates = [Path(found).parent] if found else []
+    candidates = [Path(found).resolve().parent] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in candidates if (folder / "initdb").exists()), None)
 

@@ -73,13 +73,17 @@ class Workshop:
 
 
 class Attempt:
-    """Works on one claimed job. Belongs to one event loop."""
+    """Works on one claimed job. Belongs to one event loop.
+
+    Attributes:
+        end: why it is to stop; None while it may go on.
+    """
 
     def __init__(self, shop: Workshop, claim: Claim) -> None:
         self._shop = shop
         self._claim = claim
         self._deadline = time.monotonic() + shop.settings.max_job_seconds
-        self._end: End | None = None
+        self.end: End | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._nudged = asyncio.Event()
         self._generation: Generation | None = None
@@ -91,8 +95,8 @@ class Attempt:
 
     def stop(self, end: End) -> None:
         """Stop before the next denoising step."""
-        if self._end is None:
-            self._end = end
+        if self.end is None:
+            self.end = end
             self._ended.set_result(None)
             if self._generation is not None:
                 self._generation.stop()
@@ -166,7 +170,7 @@ class Attempt:
         generation.done.add_done_callback(lambda _: held.close())
         self._generation = generation
         try:
-            if self._end is not None:
+            if self.end is not None:
                 generation.stop()
             await self._watch(generation, variant, order.variants)
             return generation.done.result()
@@ -183,7 +187,7 @@ class Attempt:
             if time.monotonic() > self._deadline:
                 self.stop(End.LATE)
             step = step_of(generation, variant, variants)
-            if step != told and self._end is None:
+            if step != told and self.end is None:
                 told = step
                 await self._renew(lambda step=step: self._shop.store.progress(self._claim, step))  # type: ignore[misc]
                 self._shop.changed()
@@ -223,10 +227,10 @@ class Attempt:
     async def _give_up(self, error: Exception) -> None:
         """Write down an attempt without a result."""
         shop, claim = self._shop, self._claim
-        if self._end is End.LOST:
-            log.info("job %s: %s", self.job_id, self._end.value)
+        if self.end is End.LOST:
+            log.info("job %s: %s", self.job_id, self.end.value)
             return
-        if self._end is End.LEAVING:
+        if self.end is End.LEAVING:
             write = lambda: shop.store.give_back(claim)  # noqa: E731
         elif isinstance(error, (EngineError, BusyError, UnavailableError)):
             pause = (error.retry_after if isinstance(error, ServiceError) else None) or ENGINE_PAUSE
@@ -252,8 +256,8 @@ class Attempt:
                 await asyncio.sleep(self._shop.settings.poll_seconds)
 
     def _stopped(self) -> Cancelled:
-        if self._end in (End.LOST, End.LEAVING):
-            return Cancelled(self._end.value)
+        if self.end in (End.LOST, End.LEAVING):
+            return Cancelled(self.end.value)
         limit = self._shop.settings.max_job_seconds
         return DeadlineExceeded(f"the job took {limit:g} s; accepted: no longer")
 

@@ -47,6 +47,11 @@ class JobBackend:
         self.worker: Worker | None = None
         self._threads = ThreadPoolExecutor(THREADS, "animax-store")
 
+    @property
+    def running(self) -> int:
+        """Jobs that this process works on."""
+        return len(self.worker.attempts) if self.worker is not None else 0
+
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """A blocking call of store or blobs, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

@@ -208,7 +208,7 @@ class JobStore:
             held = _held(claim)
             if failure is not None and claim.job.latest.attempts >= self._settings.max_attempts:
                 return _fail(connection, held, failure)
-            attempts = jobs.c.attempts - (failure is None)
+            attempts = jobs.c.attempts - int(failure is None)
             later = now() + pause
             return _change(
                 connection, held, State.QUEUED, lease=None, lease_until=None, not_before=later, attempts=attempts

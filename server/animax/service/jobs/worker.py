@@ -19,21 +19,20 @@ HOUSEKEEPING_SECONDS = 60.0
 
 
 class Worker:
-    """Works until it is stopped. Belongs to one event loop."""
+    """Works until it is stopped. Belongs to one event loop.
+
+    Attributes:
+        attempts: at work.
+    """
 
     def __init__(self, shop: Workshop, lanes: int) -> None:
         self._shop = shop
         self._count = lanes
-        self._attempts: set[Attempt] = set()
+        self.attempts: set[Attempt] = set()
         self._woken = asyncio.Event()
         self._leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._keeping_house: asyncio.Task[None] | None = None
-
-    @property
-    def running(self) -> int:
-        """Jobs at work."""
-        return len(self._attempts)
 
     def start(self) -> None:
         """Begin to look for jobs."""
@@ -46,7 +45,7 @@ class Worker:
 
     def nudge(self, job_id: str) -> None:
         """A job was changed from outside: let its attempt see at once."""
-        for attempt in self._attempts:
+        for attempt in self.attempts:
             if attempt.job_id == job_id:
                 attempt.nudge()
 
@@ -63,7 +62,7 @@ class Worker:
     async def stop(self) -> None:
         """Stop jobs at work before their next denoising step and queue them again."""
         self.leave()
-        for attempt in self._attempts:
+        for attempt in self.attempts:
             attempt.stop(End.LEAVING)
         await self.idle()
         if self._keeping_house is not None:
@@ -92,13 +91,13 @@ class Worker:
                 return False
             self._shop.changed()
             attempt = Attempt(self._shop, claim)
-            self._attempts.add(attempt)
+            self.attempts.add(attempt)
             try:
                 if self._leaving.done():
                     attempt.stop(End.LEAVING)
                 await attempt.run(ticket)
             finally:
-                self._attempts.remove(attempt)
+                self.attempts.remove(attempt)
             return True
         finally:
             ticket.release()

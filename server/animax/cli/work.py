@@ -1,0 +1,59 @@
+"""``animax work``: a worker for the jobs of a shared store, without a port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from animax.cli.options import add_engine, new_command, positive
+from animax.cli.status import DONE
+from animax.cli.store_options import add_store, settings_of
+
+EXAMPLES = """\
+  animax work --database postgresql://animax@db/animax --blobs s3://studio/animax --slots 4
+  animax work --data /srv/animax                  beside an `animax serve --data /srv/animax`
+"""
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = new_command(commands, "work", "work on the jobs of a shared store until Ctrl-C or SIGTERM", EXAMPLES)
+    add_store(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--slots", type=positive, metavar="N", default=1, help="jobs that generate at the same time (default: 1)"
+    )
+    parser.add_argument(
+        "--grace", type=float, metavar="S", default=30.0, help="for jobs at work at shutdown (default: 30)"
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Work until told to stop."""
+    logging.basicConfig(
+        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    from animax.diffusion.model import load_model
+    from animax.pipeline import animate
+    from animax.service.config import ServerConfig
+    from animax.service.jobs.work import work
+    from animax.service.server import asset_writers, rig_parser
+
+    config = ServerConfig(
+        model=options.model,
+        provider=options.provider,
+        threads=options.threads,
+        slots=options.slots,
+        grace_seconds=options.grace,
+        jobs=settings_of(options),
+    )
+    model = load_model(config.model, provider=config.provider, threads=config.threads)
+    started = lambda: print("working", flush=True)  # noqa: E731
+    asyncio.run(work(config, model, animate, rig_parser(config), asset_writers(), started))
+    return DONE

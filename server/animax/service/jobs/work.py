@@ -1,0 +1,85 @@
+"""A process that only works: on jobs of a store that it shares with servers, without a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from animax.service.admission import Slots
+from animax.service.config import ServerConfig
+from animax.service.generation import Animate, Model, Writers
+from animax.service.jobs.backend import JobBackend
+from animax.service.readiness import Readiness
+from animax.service.rig_store import Parse, RigStore
+from animax.service.waiting import within
+
+log = logging.getLogger(__name__)
+
+
+async def work(
+    config: ServerConfig,
+    model: Model,
+    animate: Animate,
+    parse: Parse,
+    writers: Writers,
+    on_started: Callable[[], None] | None = None,
+) -> None:
+    """Work on jobs until SIGTERM or SIGINT; then finish those at work within the configured grace, and queue again what
+    did not. A second signal ends the grace.
+
+    Args:
+        config: of its places only ``jobs`` is used; ``slots`` are its lanes if ``jobs`` says nothing else.
+        model: loaded, not yet warm.
+        animate: ``animax.pipeline.animate`` or what stands for it.
+        parse: bytes and a name to a rig.
+        writers: not used by jobs, but a part of every generation.
+        on_started: called when it begins to look for jobs.
+    """
+    assert config.jobs is not None
+    generators = ThreadPoolExecutor(config.slots, "animax-generate")
+    parsers = ThreadPoolExecutor(1, "animax-parse")
+    backend = JobBackend(config.jobs, config.write_timeout_seconds)
+    readiness = Readiness(model, generators)
+    backend.employ(
+        config.jobs.lanes or config.slots,
+        rigs=RigStore(parse, config.rig_bytes, parsers, backend),
+        model=model,
+        animate=animate,
+        writers=writers,
+        executor=generators,
+        slots=Slots(config.slots, 0),
+        readiness=readiness,
+        progress_seconds=config.progress_seconds,
+    )
+    asked, insisted = _signals()
+    await readiness.begin()
+    backend.start()
+    if on_started is not None:
+        on_started()
+    await asked
+    backend.leave()
+    with suppress(TimeoutError):
+        await within(backend.idle(), config.grace_seconds, insisted)
+    await backend.stop()
+    for threads in (generators, parsers):
+        await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+
+
+def _signals() -> tuple[asyncio.Future[None], asyncio.Future[None]]:
+    """Done by the first and by the second SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    asked, insisted = loop.create_future(), loop.create_future()
+
+    def on_signal() -> None:
+        future = insisted if asked.done() else asked
+        if not future.done():
+            future.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows, where Ctrl-C comes as KeyboardInterrupt
+            loop.add_signal_handler(number, on_signal)
+    return asked, insisted
