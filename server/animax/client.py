@@ -142,6 +142,7 @@ class Client:
         facing: str | Sequence[float] | None = None,
         files: Sequence[str] = (),
         labels: Mapping[str, str] = MappingProxyType({}),
+        model: str = "",
     ) -> job_pb.Job:
         """Order an animation that is made without anybody waiting for it; see ``animate`` for what is not said here.
 
@@ -153,12 +154,13 @@ class Client:
             facing: where the rig looks.
             files: what ``job_result`` brings if it is not asked for others.
             labels: for ``list_jobs``.
+            model: one of those that the capabilities list; empty takes the server's default.
 
         Raises:
             RequestIdError: the request id was used with another request.
             BusyError: too many jobs are waiting.
         """
-        message = create_message(order_message(rig_id, request, variants, facing, files), request_id, labels)
+        message = create_message(order_message(rig_id, request, variants, facing, files, model), request_id, labels)
         with typed_errors():
             return self._jobs.CreateAnimationJob(message, timeout=self._timeout).job
 
@@ -346,9 +348,10 @@ class AsyncClient:
         facing: str | Sequence[float] | None = None,
         files: Sequence[str] = (),
         labels: Mapping[str, str] = MappingProxyType({}),
+        model: str = "",
     ) -> job_pb.Job:
         """See ``Client.create_job``."""
-        message = create_message(order_message(rig_id, request, variants, facing, files), request_id, labels)
+        message = create_message(order_message(rig_id, request, variants, facing, files, model), request_id, labels)
         with typed_errors():
             return (await self._jobs.CreateAnimationJob(message, timeout=self._timeout)).job
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from animax.request import Request, RootMode
 NEEDED = ("rig", "prompt", "output")
 NUMBERS: dict[str, type] = {"seconds": float, "fps": float, "seed": int, "guidance": float, "steps": int}
 SWITCHES = ("loop", "foot_cleanup")
-COLUMNS = (*NEEDED, *(field.name for field in fields(Request) if field.name != "prompt"), "facing")
+COLUMNS = (*NEEDED, *NUMBERS, *SWITCHES, "root_mode", "facing")
 FACING = re.compile(r"[+-]?[xyz]")
 TRUE, FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 
-from animax.cli.options import add_engine, new_command, positive
+from animax.cli.options import add_provider, new_command, positive
 from animax.cli.status import DONE
 from animax.cli.store_options import add_store, settings_of
 
@@ -21,9 +21,17 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add the command."""
     parser = new_command(commands, "work", "work on the jobs of a shared store until Ctrl-C or SIGTERM", EXAMPLES)
     add_store(parser)
-    add_engine(parser)
-    parser.add_argument(
-        "--slots", type=positive, metavar="N", default=1, help="jobs that generate at the same time (default: 1)"
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="NAME",
+        help="as of `animax serve`; only its jobs are taken up",
+    )
+    add_provider(engine)
+    engine.add_argument(
+        "--slots", type=positive, metavar="N", help="jobs that generate at the same time (default: the provider's own)"
     )
     parser.add_argument(
         "--grace", type=float, metavar="S", default=30.0, help="for jobs at work at shutdown (default: 30)"
@@ -39,21 +47,21 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    from animax.diffusion.model import load_model
     from animax.pipeline import animate
     from animax.service.config import ServerConfig
     from animax.service.jobs.work import work
-    from animax.service.server import asset_writers, rig_parser
+    from animax.service.models import ServedModels
+    from animax.service.server import asset_writers, model_source, rig_parser
 
     config = ServerConfig(
-        model=options.model,
+        models=tuple(options.models or ("embedded",)),
         provider=options.provider,
         threads=options.threads,
         slots=options.slots,
         grace_seconds=options.grace,
         jobs=settings_of(options),
     )
-    model = load_model(config.model, provider=config.provider, threads=config.threads)
+    models = ServedModels.load([model_source(name, config) for name in config.models])
     started = lambda: print("working", flush=True)  # noqa: E731
-    asyncio.run(work(config, model, animate, rig_parser(config), asset_writers(), started))
+    asyncio.run(work(config, models, animate, rig_parser(config), asset_writers(), started))
     return DONE

@@ -164,11 +164,11 @@ class Server:
     def _open_jobs(self, backend: JobBackend) -> JobServicer:
         """Workers and servicer of the job store."""
         config, animation = self.config, self.animation
-        lanes = backend.settings.lanes or max(1, config.slots - 1)
+        lanes = backend.settings.lanes or max(1, animation.slots.count - 1)
         backend.employ(
             lanes,
             rigs=self._rigs,
-            model=self._model,
+            models=self.models,
             animate=self._animate,
             writers=self._writers,
             executor=self._generators,
@@ -177,7 +177,13 @@ class Server:
             progress_seconds=config.progress_seconds,
         )
         return JobServicer(
-            config, backend, rigs=self._rigs, writers=self._writers, unread=animation.unread, readiness=self.readiness
+            config,
+            backend,
+            models=self.models,
+            rigs=self._rigs,
+            writers=self._writers,
+            unread=animation.unread,
+            readiness=self.readiness,
         )
 
 

@@ -96,7 +96,7 @@ def expire_leases(database: Database) -> None:
 
 
 def new_job(request_id: str = "", rig: str = "a", body: str = "body", **labels: str) -> NewJob:
-    return NewJob(request_id, (body * 64)[:64], rig * 64, b"", labels)
+    return NewJob(request_id, (body * 64)[:64], rig * 64, "fake", b"", labels)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from animax.service import Server, ServerConfig
 from animax.service.generation import Writers
 from animax.service.jobs.settings import JobSettings
 from animax.service.jobs.work import work
+from animax.service.models import ServedModels
 from animax.service.server import rig_parser, run
 from tests.service.engine import FakeEngine, FakeModel
 
@@ -69,12 +70,12 @@ def main() -> None:
     writers = Writers(write_glb, write_bvh)
 
     async def serve() -> None:
-        server = Server(config, FakeModel(), engine.animate, writers=writers)
+        server = Server(config, ServedModels([FakeModel()]), engine.animate, writers=writers)
         await run(server, lambda started: print(started.port, flush=True))
 
     async def only_work() -> None:
         started = lambda: print(0, flush=True)  # noqa: E731
-        await work(config, FakeModel(), engine.animate, rig_parser(config), writers, started)
+        await work(config, ServedModels([FakeModel()]), engine.animate, rig_parser(config), writers, started)
 
     asyncio.run(only_work() if options.work else serve())
 

@@ -98,14 +98,14 @@ def test_the_least_recently_used_goes_first(blobs: BlobStore) -> None:
 def test_rigs_of_jobs_that_have_not_ended_stay(database: Database, blobs: BlobStore) -> None:
     rig = put(blobs, b"r" * 6_000)
     store = JobStore(database, limits())
-    job = store.create(NewJob("", "b" * 64, rig, b""))
+    job = store.create(NewJob("", "b" * 64, rig, "fake", b""))
     for state in ("queued", "running"):
         with pytest.raises(BusyError) as caught:
             put(blobs, b"x" * 6_000)
         assert caught.value.reason == "STORAGE_FULL"
         assert caught.value.retry_after is not None
         assert there(blobs, rig), state
-        store.claim()
+        store.claim(["fake"])
     store.cancel(job.job_id)
     put(blobs, b"x" * 6_000)
     assert not there(blobs, rig)
@@ -133,7 +133,7 @@ def test_eviction_never_takes_what_is_in_use_under_concurrency(database: Databas
     def order(index: int) -> str | None:
         with suppress(UnknownRigError, BusyError):  # a client uploads again
             rig = put(blobs, f"rig {index}".encode() * 50)
-            store.create(NewJob("", "b" * 64, rig, b""))
+            store.create(NewJob("", "b" * 64, rig, "fake", b""))
             return rig
         return None
 

@@ -21,6 +21,7 @@ from animax.service.jobs.job_store import JobStore
 from animax.service.jobs.schema import STEPS, State, version_table
 from tests.service.jobs.conftest import expire_leases, limits, new_job
 
+MODELS = ["fake"]
 FAILURE = Failure(10, "NO_MOTION", "nothing moved")
 
 
@@ -35,10 +36,10 @@ def states(store: JobStore, job_id: str) -> list[State]:
 def test_a_job_from_order_to_result(store: JobStore) -> None:
     made = store.create(new_job("one", shot="17"))
     assert (made.state, made.latest.number, made.labels) == (State.QUEUED, 1, {"shot": "17"})
-    claim = store.claim()
+    claim = store.claim(MODELS)
     assert claim is not None
     assert (claim.job.job_id, claim.job.latest.attempts) == (made.job_id, 1)
-    assert store.claim() is None
+    assert store.claim(MODELS) is None
     assert store.progress(claim, Step(4, 0.5, 2, 4))
     assert store.succeed(claim, Stored("c" * 64, 10, b"summary"), adopt_nothing)
     job, changes = store.changes(made.job_id, 0)
@@ -52,11 +53,11 @@ def test_a_job_from_order_to_result(store: JobStore) -> None:
 
 def test_what_a_worker_that_lost_its_lease_writes_is_not_written(database: Database, store: JobStore) -> None:
     made = store.create(new_job())
-    first = store.claim()
+    first = store.claim(MODELS)
     assert first is not None
     assert store.keep(first)
     expire_leases(database)
-    second = store.claim()
+    second = store.claim(MODELS)
     assert second is not None
     assert second.job.job_id == made.job_id
     assert second.job.latest.attempts == 2
@@ -78,22 +79,22 @@ def test_what_a_worker_that_lost_its_lease_writes_is_not_written(database: Datab
 
 def test_a_lease_that_is_kept_up_is_kept(database: Database, store: JobStore) -> None:
     store.create(new_job())
-    claim = store.claim()
+    claim = store.claim(MODELS)
     assert claim is not None
     for renew in (store.keep, lambda claim: store.progress(claim, Step(fraction=0.5))):
         expire_leases(database)
-        assert store.work_waits()
+        assert store.work_waits(MODELS)
         assert renew(claim)
-        assert not store.work_waits()
-        assert store.claim() is None
+        assert not store.work_waits(MODELS)
+        assert store.claim(MODELS) is None
 
 
 def test_a_job_that_kills_its_workers_fails_in_the_end(database: Database, store: JobStore) -> None:
     made = store.create(new_job())
     for _ in range(3):
-        assert store.claim() is not None
+        assert store.claim(MODELS) is not None
         expire_leases(database)
-    assert store.claim() is None
+    assert store.claim(MODELS) is None
     job = store.get(made.job_id)
     assert job.state is State.FAILED
     assert job.failure is not None
@@ -102,18 +103,18 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(database: Database, store
 
 def test_giving_back(store: JobStore) -> None:
     made = store.create(new_job())
-    claim = store.claim()
+    claim = store.claim(MODELS)
     assert claim is not None
     assert store.give_back(claim)
-    claim = store.claim()
+    claim = store.claim(MODELS)
     assert claim is not None
     assert claim.job.latest.attempts == 1  # the first was not counted
     assert store.give_back(claim, FAILURE, pause=0.3)
-    assert store.claim() is None
-    assert not store.work_waits()
+    assert store.claim(MODELS) is None
+    assert not store.work_waits(MODELS)
     time.sleep(0.4)
     for attempts in (2, 3):
-        claim = store.claim()
+        claim = store.claim(MODELS)
         assert claim is not None
         assert claim.job.latest.attempts == attempts
         assert store.give_back(claim, FAILURE)
@@ -123,7 +124,7 @@ def test_giving_back(store: JobStore) -> None:
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed", "cancelled"])
 def test_cancelling(store: JobStore, state: str) -> None:
     made = store.create(new_job())
-    claim = store.claim() if state != "queued" else None
+    claim = store.claim(MODELS) if state != "queued" else None
     if claim is not None and state == "succeeded":
         store.succeed(claim, Stored("c" * 64, 1, b""), adopt_nothing)
     if claim is not None and state == "failed":
@@ -138,7 +139,7 @@ def test_cancelling(store: JobStore, state: str) -> None:
         assert after.state is State.CANCELLED
         assert after.latest.number == before.latest.number + 1
     assert claim is None or not store.keep(claim)
-    assert store.claim() is None
+    assert store.claim(MODELS) is None
 
 
 def test_request_ids_under_concurrency(store: JobStore) -> None:
@@ -155,7 +156,7 @@ def test_every_job_is_claimed_once_under_concurrency(store: JobStore) -> None:
 
     def work(_: int) -> list[str]:
         claimed = []
-        while (claim := store.claim()) is not None:
+        while (claim := store.claim(MODELS)) is not None:
             claimed.append(claim.job.job_id)
             assert store.succeed(claim, Stored("c" * 64, 1, b""), adopt_nothing)
         return claimed
@@ -169,8 +170,15 @@ def test_every_job_is_claimed_once_under_concurrency(store: JobStore) -> None:
 def test_the_oldest_goes_first(store: JobStore) -> None:
     made = [store.create(new_job()).job_id for _ in range(4)]
     assert [store.get(job_id).ahead for job_id in made] == [0, 1, 2, 3]
-    claims = [store.claim() for _ in range(4)]
+    claims = [store.claim(MODELS) for _ in range(4)]
     assert [claim.job.job_id for claim in claims if claim] == made
+
+
+def test_a_job_waits_for_a_worker_that_has_its_model(store: JobStore) -> None:
+    store.create(new_job())
+    assert not store.work_waits(["other"])
+    assert store.claim(["other"]) is None
+    assert store.claim(["other", "fake"]) is not None
 
 
 def test_limits_of_the_queue_hold_under_concurrency(database: Database, store: JobStore) -> None:
@@ -250,7 +258,7 @@ WORKER = """
     blobs = BlobStore(database, sys.argv[2], 10_000_000)
     print("working", flush=True)
     while True:
-        claim = store.claim()
+        claim = store.claim(["fake"])
         if claim is None:
             continue
         for step in range(3):

@@ -23,6 +23,7 @@ from animax.service.jobs.job import Claim, Failure, Step, Stored
 from animax.service.jobs.job_store import JobStore
 from animax.service.jobs.result_file import finish, write_result
 from animax.service.jobs.settings import JobSettings
+from animax.service.models import ServedModels
 from animax.service.readiness import Readiness
 from animax.service.rig_store import RigStore
 from animax.service.stream_messages import clip_messages, clip_summary, header_message
@@ -62,7 +63,7 @@ class Workshop:
     blobs: BlobStore
     call: Call
     rigs: RigStore
-    model: Model
+    models: ServedModels
     animate: Animate
     writers: Writers
     executor: Executor
@@ -124,6 +125,7 @@ class Attempt:
     async def _make(self, ticket: Ticket) -> None:
         shop, job = self._shop, self._claim.job
         order = read_animate_request(pb.AnimateRequest.FromString(job.animation), ANY_NUMBER)
+        model = shop.models.get(order.model)
         await shop.rigs.fetch(order.rig_id)
         with ExitStack() as stack:
             stored = stack.enter_context(shop.rigs.lease(order.rig_id))
@@ -131,7 +133,7 @@ class Attempt:
             if order.facing:
                 rig = replace(rig, stance=facing_stance(rig.stance, order.facing))
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_BYTES))
-            header = header_message(order, rig, stored.message, shop.model)
+            header = header_message(order, rig, stored.message, model)
             await self._write(spool, [pb.AnimateResponse(header=header)])
             summaries = []
             began, queued = time.monotonic(), 0.0
@@ -139,7 +141,7 @@ class Attempt:
                 if variant:
                     ticket = shop.slots.enter(admitted=True, background=True)
                     queued += await self._wait(ticket)
-                product = await self._generate(order, variant, rig, ticket)
+                product = await self._generate(order, variant, rig, model, ticket)
                 seed = order.variant(variant).seed
                 await self._write(spool, clip_messages(variant, seed, product))
                 summaries.append(clip_summary(variant, seed, product))
@@ -158,15 +160,13 @@ class Attempt:
             raise self._stopped() from None
         return time.monotonic() - began
 
-    async def _generate(self, order: Order, variant: int, rig: Rig, ticket: Ticket) -> Product:
+    async def _generate(self, order: Order, variant: int, rig: Rig, model: Model, ticket: Ticket) -> Product:
         """The slot is free again once the thread has ended."""
         shop = self._shop
         held = ExitStack()
         held.callback(ticket.release)
         held.enter_context(shop.rigs.lease(order.rig_id))
-        generation = Generation.start(
-            shop.executor, shop.animate, shop.model, rig, order.variant(variant), (), shop.writers
-        )
+        generation = Generation.start(shop.executor, shop.animate, model, rig, order.variant(variant), (), shop.writers)
         generation.done.add_done_callback(lambda _: held.close())
         self._generation = generation
         try:

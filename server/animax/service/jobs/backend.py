@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from animax.service.admission import Slots
-from animax.service.generation import Animate, Model, Writers
+from animax.service.generation import Animate, Writers
 from animax.service.jobs.attempt import Workshop
 from animax.service.jobs.blob_store import BlobStore
 from animax.service.jobs.change_feed import ChangeFeed
@@ -16,6 +16,7 @@ from animax.service.jobs.database import Database
 from animax.service.jobs.job_store import JobStore
 from animax.service.jobs.settings import JobSettings
 from animax.service.jobs.worker import Worker
+from animax.service.models import ServedModels
 from animax.service.readiness import Readiness
 from animax.service.rig_store import RigStore
 from animax.v1 import animation_service_pb2 as pb
@@ -61,7 +62,7 @@ class JobBackend:
         lanes: int,
         *,
         rigs: RigStore,
-        model: Model,
+        models: ServedModels,
         animate: Animate,
         writers: Writers,
         executor: Executor,
@@ -76,7 +77,7 @@ class JobBackend:
             blobs=self.blobs,
             call=self.call,
             rigs=rigs,
-            model=model,
+            models=models,
             animate=animate,
             writers=writers,
             executor=executor,

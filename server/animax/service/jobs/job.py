@@ -15,6 +15,7 @@ class NewJob:
         request_id: of the client's choice; empty for none.
         body_sha256: of the order as the client sent it; two orders of one request id must agree in it.
         rig_id: must be in the store.
+        model: name; only workers that have it take the job up.
         animation: a serialised ``AnimateRequest``, every choice made.
         labels: for filters and people.
     """
@@ -22,6 +23,7 @@ class NewJob:
     request_id: str
     body_sha256: str
     rig_id: str
+    model: str
     animation: bytes
     labels: dict[str, str] = field(default_factory=dict)
 

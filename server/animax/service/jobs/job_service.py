@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any
 
 from animax.errors import JobStateError, OptionError, ResultExpiredError, UnavailableError
+from animax.motion.control import resolve
 from animax.service.config import ServerConfig
 from animax.service.generation import Writers
 from animax.service.jobs.backend import JobBackend
@@ -16,6 +18,7 @@ from animax.service.jobs.messages import as_of, check_job_id, job_message, read_
 from animax.service.jobs.page_token import read_page_token, write_page_token
 from animax.service.jobs.result_stream import ResultStream
 from animax.service.jobs.schema import State
+from animax.service.models import ServedModels
 from animax.service.readiness import Readiness
 from animax.service.readiness import State as ServerState
 from animax.service.rig_store import RigStore
@@ -41,6 +44,7 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         config: ServerConfig,
         backend: JobBackend,
         *,
+        models: ServedModels,
         rigs: RigStore,
         writers: Writers,
         unread: Unread,
@@ -51,6 +55,7 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         self._store = backend.store
         self._call = backend.call
         self._feed = backend.feed
+        self._models = models
         self._rigs = rigs
         self._writers = writers
         self._unread = unread
@@ -60,8 +65,11 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         self, request: job_pb.CreateAnimationJobRequest, _: Any
     ) -> job_pb.CreateAnimationJobResponse:
         """Keep an order."""
-        new = read_create_request(request, self._config.max_variants)
+        new, order = read_create_request(request, self._config.max_variants, self._models)
         self._require_open()
+        stored = await self._rigs.fetch(order.rig_id)
+        if stored is not None:  # what the rig lacks is told now, not by a job that fails
+            await asyncio.to_thread(resolve, stored.rig, order.request)
         job = await self._call(self._store.create, new)
         if self._backend.worker is not None:
             self._backend.worker.wake()

@@ -74,6 +74,7 @@ class JobStore:
                 "request_id": new.request_id or None,
                 "body_sha256": new.body_sha256,
                 "rig_id": new.rig_id,
+                "model": new.model,
                 "animation": new.animation,
                 "state": State.QUEUED,
                 "change": 0,
@@ -121,20 +122,20 @@ class JobStore:
             _change(connection, alive, State.CANCELLED, lease=None, lease_until=None, ended_at=now())
             return _whole(connection, _find(connection, job_id))
 
-    def work_waits(self) -> bool:
+    def work_waits(self, models: Collection[str]) -> bool:
         """Whether a claim would probably succeed."""
         lost = sa.and_(jobs.c.state == State.RUNNING, jobs.c.lease_until < now())
         with self._database.read() as connection:
-            return bool(connection.scalar(sa.select(sa.exists().where(sa.or_(_claimable(), lost)))))
+            return bool(connection.scalar(sa.select(sa.exists().where(sa.or_(_claimable(models), lost)))))
 
-    def claim(self) -> Claim | None:
-        """Take up the job that has waited longest; None when none waits.
+    def claim(self, models: Collection[str]) -> Claim | None:
+        """Take up the job that has waited longest for one of some models; None when none waits.
 
         Jobs whose worker died are queued again, or fail, first.
         """
         with self._database.write() as connection:
             self._take_back(connection)
-            waits = sa.select(jobs.c.sequence).where(_claimable()).order_by(jobs.c.sequence).limit(1)
+            waits = sa.select(jobs.c.sequence).where(_claimable(models)).order_by(jobs.c.sequence).limit(1)
             sequence = connection.scalar(waits.with_for_update(skip_locked=True))
             if sequence is None:
                 return None
@@ -259,8 +260,8 @@ class JobStore:
                 _change(connection, this, State.QUEUED, lease=None, lease_until=None)
 
 
-def _claimable() -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.state == State.QUEUED, jobs.c.not_before <= now())
+def _claimable(models: Collection[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.state == State.QUEUED, jobs.c.not_before <= now(), jobs.c.model.in_(models))
 
 
 def _held(claim: Claim) -> sa.ColumnElement[bool]:

@@ -12,9 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from animax.errors import OptionError
 from animax.service.jobs.job import Change, Filter, Job, NewJob
 from animax.service.jobs.schema import State
+from animax.service.models import ServedModels
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import job_service_pb2 as job_pb
-from animax.wire.request import check_rig_id, read_animate_request
+from animax.wire.request import Order, check_rig_id, read_animate_request
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 JOB_ID = re.compile("[0-9a-f]{32}")
@@ -24,7 +25,9 @@ MAX_LABEL_VALUE = 255
 """Characters."""
 
 
-def read_create_request(message: job_pb.CreateAnimationJobRequest, max_variants: int) -> NewJob:
+def read_create_request(
+    message: job_pb.CreateAnimationJobRequest, max_variants: int, models: ServedModels
+) -> tuple[NewJob, Order]:
     """Check an order and make every choice that it leaves to the server.
 
     Raises:
@@ -36,14 +39,17 @@ def read_create_request(message: job_pb.CreateAnimationJobRequest, max_variants:
     resolved = pb.AnimateRequest()
     resolved.CopyFrom(message.animation)
     resolved.seed = order.request.seed
+    resolved.model = models.get(order.model).name
     body = job_pb.CreateAnimationJobRequest(animation=message.animation, labels=message.labels)
-    return NewJob(
+    new = NewJob(
         request_id=message.request_id,
         body_sha256=hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest(),
         rig_id=order.rig_id,
+        model=resolved.model,
         animation=resolved.SerializeToString(),
         labels=check_labels(message.labels),
     )
+    return new, order
 
 
 def read_filter(message: job_pb.ListJobsRequest) -> Filter:

@@ -51,6 +51,8 @@ jobs = sa.Table(
     sa.Column("request_id", sa.String(128), unique=True),
     sa.Column("body_sha256", sa.String(64), nullable=False),
     sa.Column("rig_id", sa.String(64), nullable=False),
+    # a job waits for a worker that has this model
+    sa.Column("model", sa.Text, nullable=False),
     sa.Column("animation", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.SmallInteger, nullable=False),
     sa.Column("change", sa.Integer, nullable=False),

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from animax.service.admission import Slots
 from animax.service.config import ServerConfig
-from animax.service.generation import Animate, Model, Writers
+from animax.service.generation import Animate, Writers
 from animax.service.jobs.backend import JobBackend
+from animax.service.models import ServedModels
 from animax.service.readiness import Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 async def work(
     config: ServerConfig,
-    model: Model,
+    models: ServedModels,
     animate: Animate,
     parse: Parse,
     writers: Writers,
@@ -33,25 +34,26 @@ async def work(
 
     Args:
         config: of its places only ``jobs`` is used; ``slots`` are its lanes if ``jobs`` says nothing else.
-        model: loaded, not yet warm.
+        models: loaded, not yet warm.
         animate: ``animax.pipeline.animate`` or what stands for it.
         parse: bytes and a name to a rig.
         writers: not used by jobs, but a part of every generation.
         on_started: called when it begins to look for jobs.
     """
     assert config.jobs is not None
-    generators = ThreadPoolExecutor(config.slots, "animax-generate")
+    slots = config.slots_on(models.default.provider)
+    generators = ThreadPoolExecutor(slots, "animax-generate")
     parsers = ThreadPoolExecutor(1, "animax-parse")
     backend = JobBackend(config.jobs, config.write_timeout_seconds)
-    readiness = Readiness(model, generators)
+    readiness = Readiness(models, generators)
     backend.employ(
-        config.jobs.lanes or config.slots,
+        config.jobs.lanes or slots,
         rigs=RigStore(parse, config.rig_bytes, parsers, backend),
-        model=model,
+        models=models,
         animate=animate,
         writers=writers,
         executor=generators,
-        slots=Slots(config.slots, 0),
+        slots=Slots(slots, 0),
         readiness=readiness,
         progress_seconds=config.progress_seconds,
     )

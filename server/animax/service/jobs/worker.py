@@ -73,7 +73,11 @@ class Worker:
         while not self._leaving.done():
             try:
                 ready = self._shop.readiness.state is State.READY
-                if not (ready and await self._shop.call(self._shop.store.work_waits) and await self._take_one()):
+                if not (
+                    ready
+                    and await self._shop.call(self._shop.store.work_waits, self._models())
+                    and await self._take_one()
+                ):
                     await self._rest()
             except ServiceError as error:
                 log.warning("%s", error)
@@ -86,7 +90,8 @@ class Worker:
         """Work on a job, if one is left by the time there is a slot for it."""
         ticket = self._shop.slots.enter(background=True)
         try:
-            claim = await self._shop.call(self._shop.store.claim) if await self._granted(ticket) else None
+            granted = await self._granted(ticket)
+            claim = await self._shop.call(self._shop.store.claim, self._models()) if granted else None
             if claim is None:
                 return False
             self._shop.changed()
@@ -101,6 +106,9 @@ class Worker:
             return True
         finally:
             ticket.release()
+
+    def _models(self) -> list[str]:
+        return [model.name for model in self._shop.models]
 
     async def _granted(self, ticket: Ticket) -> bool:
         with suppress(TimeoutError):
