@@ -81,7 +81,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(biped):
 
 
 def test_every_command_explains_itself(capsys):
-    for command in ("animate", "serve", "inspect", "bench"):
+    for command in ("animate", "batch", "serve", "work", "jobs", "inspect", "bench"):
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])
         assert ended.value.code == 0

@@ -5,6 +5,7 @@ import pytest
 from animax.cli import main
 from animax.service import ServerConfig
 from animax.service.config import MIB, Tls
+from animax.service.jobs.settings import in_folder
 
 
 @pytest.fixture
@@ -14,14 +15,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
     return configs
 
 
-def test_without_options_the_defaults_are_the_service_s_own(started):
+def test_without_options_the_defaults_are_the_service_s_own(started, tmp_path, monkeypatch):
+    assert main(["serve", "--no-jobs"]) == 0
+    monkeypatch.setenv("ANIMAX_DATA", str(tmp_path))
     assert main(["serve"]) == 0
-    assert started == [ServerConfig()]
+    assert started == [ServerConfig(), ServerConfig(jobs=in_folder(tmp_path))]
 
 
 def test_every_option_arrives(started):
     arguments = "--host 0.0.0.0 --port 0 --slots 3 --queue 5 --max-asset-mib 10 --max-seconds 60 --grace 5 --drain 1"
-    assert main(["serve", *arguments.split(), "--provider", "cpu", "--threads", "2", "--reflection"]) == 0
+    assert main(["serve", *arguments.split(), "--provider", "cpu", "--threads", "2", "--reflection", "--no-jobs"]) == 0
     assert started == [
         ServerConfig(
             host="0.0.0.0",
@@ -43,7 +46,7 @@ def test_certificates_are_read(started, tmp_path):
     for name in ("certificate", "key", "clients"):
         (tmp_path / name).write_text(name)
     options = [part for name in ("certificate", "key", "clients") for part in (f"--tls-{name}", str(tmp_path / name))]
-    assert main(["serve", *options]) == 0
+    assert main(["serve", "--no-jobs", *options]) == 0
     assert started[0].tls == Tls(b"certificate", b"key", b"clients")
 
 
