@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,12 +29,12 @@ def postgres_folder() -> Path | None:
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[str]:
     """URL of an empty database. PostgreSQL refuses to run as root: it runs as the user of its package then."""
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if as_root else {}
     with tempfile.TemporaryDirectory(prefix="animax-pg-") as name:
         folder = Path(name)
         if user:
-            account = pwd.getpwnam("postgres")
-            os.chown(folder, account.pw_uid, account.pw_gid)
+            shutil.chown(folder, "postgres", "postgres")
         data, log = folder / "data", folder / "log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def postgres_server(programs: Path) -> Iterator[str]:
                 time.sleep(0.05)
             yield f"postgresql://animax@127.0.0.1:{port}/postgres"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # "fast": it does not wait for connections to end
             try:
                 server.wait(10)
             except subprocess.TimeoutExpired:

@@ -275,7 +275,7 @@ def test_workers_may_be_killed_between_any_two_lines(
     database_url: str, database: Database, blobs: BlobStore, store: JobStore, tmp_path, repository
 ) -> None:
     """Two processes work; one after the other is killed with SIGKILL. Every job ends with its one result."""
-    made = [store.create(new_job(str(i))).job_id for i in range(30)]
+    made = [store.create(new_job(str(i))).job_id for i in range(24)]
     place = f"file://{tmp_path / 'blobs'}"
     command = [sys.executable, "-c", textwrap.dedent(WORKER), database_url, place]
 
@@ -289,10 +289,10 @@ def test_workers_may_be_killed_between_any_two_lines(
     killed = 0
     deadline = time.monotonic() + 100
     try:
-        while store.counts().get(State.SUCCEEDED, 0) < 30:
+        while store.counts().get(State.SUCCEEDED, 0) < 24:
             assert time.monotonic() < deadline, store.counts()
-            time.sleep(0.05 + 0.03 * (killed % 3))
-            if killed < 3:
+            time.sleep(0.05 + 0.03 * (killed % 2))
+            if killed < 2:
                 workers[0].send_signal(signal.SIGKILL)
                 workers[0].wait()
                 killed += 1
