@@ -101,6 +101,7 @@ def test_two_servers_and_a_worker_share_one_store(places: list[str], tmp_path: P
     assert len(makers) >= 2
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_cancel_reaches_a_job_on_another_server(places: list[str]) -> None:
     endless = [*places, "--steps", "100000", "--slots", "1"]
     with (
