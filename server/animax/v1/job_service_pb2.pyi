@@ -108,7 +108,7 @@ class Job(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def progress(self) -> _animation_service_pb2.Progress:
-        """Where it stands; queue_position counts the jobs that were ordered before it and wait too."""
+        """Where this attempt at it stands; queue_position counts the jobs that were ordered before it and wait too (0 in lists)."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -165,8 +165,8 @@ class JobError(_message.Message):
     code: _builtins.int
     """A google.rpc.Code: what Animate would have ended with."""
     reason: _builtins.str
-    """A reason of the tables at AnimationService and here, or ATTEMPTS_EXHAUSTED: its workers died or their engines failed
-    JobLimits.max_attempts times.
+    """A reason of the tables at AnimationService and here, or ATTEMPTS_EXHAUSTED: its workers died JobLimits.max_attempts
+    times.
     """
     message: _builtins.str
     """For people."""
