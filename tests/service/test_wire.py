@@ -153,6 +153,11 @@ RAISED = [
     errors.BusyError("full", reason="QUEUE_FULL", retry_after=2.5),
     errors.UnavailableError("warming up", reason="NOT_READY", retry_after=1.0),
     errors.StreamError("stalled", reason="UPLOAD_STALLED", retry_after=0.0),
+    errors.UnknownJobError("gone"),
+    errors.RequestIdError("used"),
+    errors.ResultExpiredError("gone"),
+    errors.JobStateError("running", reason="JOB_NOT_DONE", retry_after=2.0),
+    errors.DamagedError("altered", reason="RESULT_DAMAGED"),
 ]
 
 
