@@ -47,8 +47,8 @@ KIN = {
 """Other categories whose bodies may be alike; their clips come after those of the rig's own category."""
 TRIES = 8
 """Donors that are asked for a motion before it is given up."""
-EACH = 2
-"""Borrowed versions of a motion that a rig lacks; one of those it has."""
+EACH = 3
+"""Borrowed versions of a motion that a rig lacks; one fewer of those it has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +124,19 @@ class Body:
         return out
 
 
-WORST_MAP = 0.6
+WORST_MAP = 0.7
 """Highest mean cost of a bone map."""
 WORST_KIN_MAP = 0.25
 """The same for rigs of another category: names must agree."""
-LEAST_DRIVEN = 0.75
+LEAST_DRIVEN = 0.7
 """Least share of the target's joints that a bone map drives."""
-LEAST_KEPT = 0.9
+LEAST_KEPT = 0.85
 """Least share of the source's motion in joints that drive something."""
-LEAST_AGREEMENT = 0.75
+LEAST_AGREEMENT = 0.7
 """Least correlation of how matched parts move."""
-RANGE = (0.55, 1.8)
+RANGE = (0.5, 1.9)
 """Of the target's motion against the source's, both in their own sizes."""
-DEEPEST = 0.06
+DEEPEST = 0.08
 """How much lower or higher than the source's the target's lowest point may be, in rest diagonals."""
 
 
@@ -287,7 +287,7 @@ def borrowed_clips(target: Source, donors: list[Source], count: int) -> Iterator
     tried: dict[str, int] = dict.fromkeys(actions, 0)
     for version in range(EACH):
         for action in sorted(actions, key=lambda a: a in has):
-            if version and action in has:
+            if version == EACH - 1 and action in has:
                 continue
             for i, bones, clip, facts in offers[action][tried[action] : (version + 1) * TRIES]:
                 tried[action] += 1
@@ -393,7 +393,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("bank", type=Path)
     parser.add_argument("out", type=Path, help="folder of the larger bank")
     parser.add_argument("data", type=Path, nargs="+", help="the folders of rigs that the bank was made from")
-    parser.add_argument("--count", type=int, default=60, help="borrowed clips a rig")
+    parser.add_argument("--count", type=int, default=80, help="borrowed clips a rig")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
     for line in extend_bank(args.bank, args.out, args.data, count=args.count, workers=args.workers):
