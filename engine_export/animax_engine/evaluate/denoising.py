@@ -17,7 +17,7 @@ import torch
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
-from animax_engine.dataset.batches import Batches, draw_splats
+from animax_engine.dataset.batches import UNCHANGED, Batches, draw_splats
 from animax_engine.export import read_network
 from animax_engine.network import VideoPoseTransformer
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     network, frames = read_network(args.model)
     config = network.config
     space = LatentSpace(SplatPoseMap(config.pose.channels, config.pose.size), config.rgb.size)
-    batches = Batches(args.bank, space, frames=frames, text=TextEncoder(), splits=(args.split,))
+    batches = Batches(args.bank, space, frames=frames, text=TextEncoder(), splits=(args.split,), augmentation=UNCHANGED)
     print("noise level  own caption  no caption  another's")
     for row in explained(network, batches, views=args.views, samples=args.samples, seed=args.seed):
         print(f"{row.sigma:11.2f}  {row.own:11.3f}  {row.none:10.3f}  {row.other:9.3f}", flush=True)
