@@ -9,34 +9,50 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from animax.assets import load_rig  # noqa: E402
 from animax.diffusion.engine import INPUTS, OUTPUTS  # noqa: E402
 from animax.diffusion.model import load_model  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
-from animax_engine.export import Defaults, example_inputs, read_checkpoint, write_model  # noqa: E402
+from animax.pipeline import animate  # noqa: E402
+from animax.procedural import generate  # noqa: E402
+from animax.request import Request  # noqa: E402
+from animax_engine import export  # noqa: E402
+from animax_engine.export import Defaults, example_inputs, read_checkpoint, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 
 FRAMES = 9
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def traced(tmp_path_factory):
+    """A checkpoint, its network and its graph, which takes long to trace."""
     torch.manual_seed(0)
     config = replace(EMBEDDED, width=128, depth=2, heads=2, ffn=128)
     network = VideoPoseTransformer(config)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
+    network.eval().requires_grad_(False)
     folder = tmp_path_factory.mktemp("model")
     state = {"network": config.as_dict(), "averaged": network.state_dict(), "frames": FRAMES}
     torch.save(state, folder / "checkpoint.pt")
-    figures = write_model(folder / "checkpoint.pt", folder / "model", "small", Defaults(steps=2))
-    return folder / "model", figures, config
+    return folder / "checkpoint.pt", network, to_onnx(network, FRAMES)
+
+
+@pytest.fixture(scope="module")
+def exported(traced):
+    checkpoint, network, graph = traced
+    folder = checkpoint.parent / "model"
+    figures, problems = write_folder(graph, network, FRAMES, folder, "small", Defaults(steps=2), "fp16")
+    assert problems == []  # TensorRT can take it
+    return folder, figures, network.config
 
 
 def test_parity_with_torch_and_of_batches(exported):
     _, figures, _ = exported
-    assert figures["torch"] < 1e-4
-    assert figures["batch"] < 1e-4
+    assert figures.torch < 1e-4
+    assert figures.batch < 1e-4
+    assert figures.trained < 2e-3  # the weights are stored in half precision
 
 
 def test_graph_is_valid_and_weighs_half(exported):
@@ -97,3 +113,72 @@ def test_model_of_another_text_encoder_is_refused(exported, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "text_encoder": "0" * 64}))
     with pytest.raises(ModelError, match="text encoder 000000000000"):
         load_model(tmp_path)
+
+
+def test_end_to_end_joints_are_those_of_torch(exported):
+    """A whole clip through torch and through ONNX Runtime: joints within 0.2 % of the rig's size."""
+    folder, _, config = exported
+    model = load_model(folder, provider="cpu", threads=1)
+    network = VideoPoseTransformer(config)
+    network.load_state_dict(read_checkpoint(folder)["averaged"])
+    network.eval()
+
+    def by_torch(*arrays):
+        with torch.inference_mode():
+            return tuple(tensor.numpy() for tensor in network(*(torch.from_numpy(array) for array in arrays)))
+
+    rig = load_rig(generate("quadruped", motions=False))
+    request = Request("walks forward", seconds=0.5, foot_cleanup=False)
+    joints = [
+        rig.skeleton.positions(animate(rig, request, one).clip.pose)
+        for one in (model, replace(model, denoiser=by_torch))
+    ]
+    assert np.abs(joints[0] - joints[1]).max() < 0.002 * rig.size
+
+
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-4), ("bf16", 2e-2), ("int8", 0.2)])
+def test_other_precisions_load_and_come_near(traced, tmp_path, precision, error):
+    checkpoint, network, graph = traced
+    figures, problems = write_folder(graph, network, FRAMES, tmp_path / "model", "small", Defaults(), precision)
+    assert figures.trained < error
+    assert load_model(tmp_path / "model", provider="cpu", threads=1).manifest.precision == precision
+    if precision == "int8":
+        assert any("MatMulInteger" in problem for problem in problems)
+        assert any("DynamicQuantizeLinear" in problem for problem in problems)
+    else:
+        assert problems == []
+        assert figures.torch < 1e-4
+        assert figures.batch < 1e-4
+        restored = read_checkpoint(tmp_path / "model")["averaged"]
+        trained = torch.load(checkpoint, weights_only=True)["averaged"]
+        for name, weight in restored.items():
+            torch.testing.assert_close(weight, trained[name], rtol=1e-2, atol=1e-5, msg=name)
+
+
+def test_the_command_writes_folder_and_triton_repository(traced, tmp_path, capsys, monkeypatch):
+    checkpoint, _, graph = traced
+    monkeypatch.setattr(export, "to_onnx", lambda network, frames: graph)
+    arguments = [str(checkpoint), str(tmp_path / "model"), "--name", "mine", "--triton", str(tmp_path / "triton")]
+    assert export.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "TensorRT: suitable" in out
+    assert (tmp_path / "triton" / "mine_denoiser" / "config.pbtxt").is_file()
+    assert export.main([str(tmp_path / "nothing"), "--triton", str(tmp_path / "x")]) == 1
+    assert "has no manifest.json" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        export.main([str(checkpoint)])
+
+
+def test_a_name_that_cannot_be_one_is_refused(traced, tmp_path):
+    _, network, graph = traced
+    with pytest.raises(ModelError, match=r"name is '\.\./x'"):
+        write_folder(graph, network, FRAMES, tmp_path / "model", "../x", Defaults(), "fp32")
+
+
+def test_all_precisions_are_compared_in_one_table(traced, monkeypatch):
+    checkpoint, _, graph = traced
+    monkeypatch.setattr(export, "to_onnx", lambda network, frames: graph)
+    rows = export.compare(checkpoint)
+    assert [row.split()[0] for row in rows[1:]] == ["fp32", "fp16", "bf16", "int8"]
+    assert all(row.endswith("yes") for row in rows[1:4])
+    assert "TensorRT has no such operator" in rows[4]

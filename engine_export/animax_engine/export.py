@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +15,24 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser
-from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry
+from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
 from animax.diffusion.text import TextEncoder
+from animax.errors import AnimaxError, ModelError
 from animax_engine.dataset.bank import FPS
 from animax_engine.network import NetworkConfig, VideoPoseTransformer
+from animax_engine.suitability import Profile, obstacles
+from animax_engine.triton import write_repository
+from animax_engine.weight_storage import HALF_FROM, HALVES, PRECISIONS, store_weights
 
 OPSET = 20
-HALF_FROM = 4096
-"""Least size of a weight that is stored in half precision."""
+PROFILES = {"batch": Profile(1, 2, 16)}
+"""Of the one dynamic dimension; the token layout is static."""
+TOLERANCE = 1e-3
+"""Largest relative difference of a step between torch and ONNX Runtime, where both compute in fp32."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,12 @@ def example_inputs(config: NetworkConfig, frames: int, batch: int, seed: int = 0
     return values
 
 
-def export_onnx(network: VideoPoseTransformer, frames: int, path: Path) -> None:
-    """Write the graph with a free batch size and large weights in half precision (computed in fp32)."""
+def to_onnx(network: VideoPoseTransformer, frames: int) -> onnx.ModelProto:
+    """The graph with a free batch size, in fp32."""
     values = example_inputs(network.config, frames, batch=2)
     batch = torch.export.Dim("batch", min=1, max=1024)
     program = torch.onnx.export(
-        Wrapped(network),
+        Wrapped(network).eval(),
         tuple(torch.from_numpy(values[name]) for name in INPUTS),
         dynamo=True,
         opset_version=OPSET,
@@ -95,24 +104,22 @@ def export_onnx(network: VideoPoseTransformer, frames: int, path: Path) -> None:
     assert program is not None
     model = program.model_proto
     strip_notes(model)
-    halve_weights(model)
+    return model
+
+
+def in_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """A copy of a graph with its weights in ``precision``; checked, with shapes that can be inferred."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy = store_weights(copy, precision)
+    check_graph(copy)
+    return copy
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Raise an error of ``onnx`` for a graph that breaks a rule, or whose shapes and types contradict each other."""
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-
-
-def halve_weights(model: onnx.ModelProto) -> None:
-    """Store large fp32 weights as fp16 behind a Cast, which ONNX Runtime folds away when it loads the graph."""
-    graph = model.graph
-    casts = []
-    for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or int(np.prod(weight.dims)) < HALF_FROM:
-            continue
-        name = weight.name
-        half = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), name + "_half")
-        weight.CopyFrom(half)
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], name=name + "_cast", to=TensorProto.FLOAT))
-    for cast in reversed(casts):
-        graph.node.insert(0, cast)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
 
 def strip_notes(model: onnx.ModelProto) -> None:
@@ -125,10 +132,18 @@ def strip_notes(model: onnx.ModelProto) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """A model folder as a checkpoint to start training from: network, averaged weights (half precision), frames."""
+    """A model folder as a checkpoint to start training from: network, averaged weights, frames.
+
+    Raises:
+        KeyError: the folder's weights are stored as 8-bit integers.
+    """
     manifest = json.loads((folder / MANIFEST).read_text())
     graph = onnx.load(folder / manifest["file"]).graph
-    stored = {w.name.removesuffix("_half"): numpy_helper.to_array(w) for w in graph.initializer}
+    suffixes = [f"_{suffix}" for _, suffix in HALVES.values()]
+    stored = {}
+    for weight in graph.initializer:
+        name = next((weight.name.removesuffix(s) for s in suffixes if weight.name.endswith(s)), weight.name)
+        stored[name] = numpy_helper.to_array(weight)
     network = NetworkConfig.from_dict(manifest["network"])
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
@@ -136,35 +151,75 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"]}
 
 
-def parity(network: VideoPoseTransformer, frames: int, path: Path) -> dict[str, float]:
-    """Largest relative difference of one step between torch and ONNX Runtime, and of a batch of three against singles.
+@dataclass(frozen=True)
+class Parity:
+    """Largest relative differences of one step.
 
-    Both compute in fp32 from the same half-precision weights.
+    Attributes:
+        torch: between ONNX Runtime and torch with the same stored weights; for int8 with the weights as trained.
+        trained: between ONNX Runtime and torch with the weights as trained.
+        batch: between a batch of three and its samples one by one.
     """
-    halved = VideoPoseTransformer(network.config)
-    halved.load_state_dict(
-        {k: v.half().float() if v.numel() >= HALF_FROM else v for k, v in network.state_dict().items()}
-    )
+
+    torch: float
+    trained: float
+    batch: float
+
+
+def parity(network: VideoPoseTransformer, frames: int, path: Path, precision: str) -> Parity:
+    """Compare an exported graph with the network."""
     values = example_inputs(network.config, frames, batch=3, seed=1)
-    with torch.inference_mode():
-        reference = [t.numpy() for t in Wrapped(halved.eval())(*(torch.from_numpy(values[n]) for n in INPUTS))]
+
+    def run(state: dict[str, Tensor]) -> list[NDArray[np.float32]]:
+        copy = VideoPoseTransformer(network.config)
+        copy.load_state_dict(state)
+        with torch.inference_mode():
+            return [t.numpy() for t in Wrapped(copy.eval())(*(torch.from_numpy(values[n]) for n in INPUTS))]
+
+    kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
+    trained = network.state_dict()
+    kind = kinds.get(precision, torch.float32)
+    stored = {k: v.to(kind).float() if v.numel() >= HALF_FROM else v for k, v in trained.items()}
     denoiser = OnnxDenoiser(path)
-    made = denoiser(*(values[name] for name in INPUTS))
+    made = list(denoiser(*(values[name] for name in INPUTS)))
     singles = [denoiser(*(values[name][i : i + 1] for name in INPUTS)) for i in range(3)]
     joined = [np.concatenate([single[k] for single in singles]) for k in range(2)]
 
     def worst(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> float:
         return float(max(np.abs(x - y).max() / np.abs(y).max() for x, y in zip(a, b, strict=True)))
 
-    return {"torch": worst(list(made), reference), "batch": worst(list(made), joined)}
+    return Parity(worst(made, run(stored)), worst(made, run(trained)), worst(made, joined))
 
 
-def write_model(checkpoint: Path, folder: Path, name: str, defaults: Defaults) -> dict[str, float]:
-    """Write a model folder; returns its parity figures."""
+def write_model(
+    checkpoint: Path, folder: Path, name: str, defaults: Defaults, precision: str = "fp16"
+) -> tuple[Parity, list[str]]:
+    """Write the model folder of a checkpoint; see ``write_folder``."""
     network, frames = read_network(checkpoint)
+    return write_folder(to_onnx(network, frames), network, frames, folder, name, defaults, precision)
+
+
+def write_folder(
+    graph: onnx.ModelProto,
+    network: VideoPoseTransformer,
+    frames: int,
+    folder: Path,
+    name: str,
+    defaults: Defaults,
+    precision: str,
+) -> tuple[Parity, list[str]]:
+    """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it.
+
+    Raises:
+        ModelError: the name cannot be one, or the graph does not compute what the network does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "denoiser.onnx"
-    export_onnx(network, frames, path)
+    model = in_precision(graph, precision)
+    path.write_bytes(model.SerializeToString())
+    figures = parity(network, frames, path, precision)
+    if precision != "int8" and max(figures.torch, figures.batch) > TOLERANCE:
+        raise ModelError(f"{path.name} is {figures.torch:.1e} from torch; accepted: {TOLERANCE:g} at most")
     config = network.config
     manifest = {
         "format": FORMAT,
@@ -172,7 +227,7 @@ def write_model(checkpoint: Path, folder: Path, name: str, defaults: Defaults) -
         "licence": "Apache-2.0",
         "file": path.name,
         "files": {path.name: asdict(file_entry(path))},
-        "precision": "fp16",
+        "precision": precision,
         "codec": "splat",
         "channels": config.pose.channels,
         "pose_size": config.pose.size,
@@ -186,23 +241,81 @@ def write_model(checkpoint: Path, folder: Path, name: str, defaults: Defaults) -
         **asdict(defaults),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    return parity(network, frames, path)
+    read_manifest(folder)
+    return figures, obstacles(model, PROFILES)
 
 
-def main(argv: list[str] | None = None) -> None:
+def compare(checkpoint: Path) -> list[str]:
+    """A table of all precisions: size of the file, time of a sample on one CPU core, difference of a step."""
+    network, frames = read_network(checkpoint)
+    values = example_inputs(network.config, frames, batch=1, seed=1)
+    rows = ["stored as        MB   load s   ms a sample   difference from fp32   TensorRT"]
+    with tempfile.TemporaryDirectory() as folder:
+        graph = to_onnx(network, frames)
+        denoisers, seconds = {}, {}
+        for precision in PRECISIONS:
+            path = Path(folder) / f"{precision}.onnx"
+            model = in_precision(graph, precision)
+            path.write_bytes(model.SerializeToString())
+            began = time.perf_counter()
+            denoisers[precision] = OnnxDenoiser(path, threads=1)
+            loading = time.perf_counter() - began
+            figures = parity(network, frames, path, precision)
+            seconds[precision] = [path.stat().st_size / 1e6, loading, figures.trained, obstacles(model, PROFILES)]
+        times: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+        for _ in range(12):  # in turns, so that a busy moment meets all of them
+            for precision, denoiser in denoisers.items():
+                began = time.process_time()
+                denoiser(*(values[name] for name in INPUTS))
+                times[precision].append(1e3 * (time.process_time() - began))
+    for precision, (size, loading, error, problems) in seconds.items():
+        fits = f"no: {problems[0]}" if problems else "yes"
+        milliseconds = float(np.median(times[precision]))
+        rows.append(f"{precision:<10} {size:>8.1f} {loading:>8.2f} {milliseconds:>13.1f} {error:>22.1e}   {fits}")
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
     """Command line: ``animax-engine export CHECKPOINT FOLDER``."""
     parser = argparse.ArgumentParser(prog="animax-engine export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--name", default="embedded")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="of `animax-engine train`; with --triton alone, a model folder",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", nargs="?", help="model folder to write")
+    parser.add_argument("--name", default="embedded", help="of the model (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp16", help="of the stored weights (default: %(default)s)"
+    )
+    parser.add_argument("--triton", type=Path, metavar="DIR", help="write a Triton model repository too")
+    parser.add_argument("--compare", action="store_true", help="measure all precisions, write nothing")
     for field, value in asdict(Defaults()).items():
         parser.add_argument(f"--{field}", type=type(value), default=value)
     args = parser.parse_args(argv)
-    figures = write_model(args.checkpoint, args.folder, args.name, Defaults(args.steps, args.guidance, args.shift))
-    print(
-        f"one step: {figures['torch']:.1e} from torch, {figures['batch']:.1e} between batch of 3 and singles (relative)"
-    )
+    if args.compare:
+        print("\n".join(compare(args.checkpoint)))
+        return 0
+    if args.folder is None and args.triton is None:
+        parser.error("give a FOLDER to write, --triton, or --compare")
+    try:
+        if args.folder is not None:
+            defaults = Defaults(args.steps, args.guidance, args.shift)
+            figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
+            print(
+                f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "
+                f"trained, {figures.batch:.1e} between batch of 3 and singles"
+            )
+            print("\n".join(["TensorRT cannot take it:", *problems]) if problems else "TensorRT: suitable")
+        if args.triton is not None:
+            write_repository(args.folder or args.checkpoint, args.triton)
+            print(f"Triton model repository: {args.triton}")
+    except AnimaxError as error:
+        print(f"animax-engine export: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

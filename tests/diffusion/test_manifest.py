@@ -31,6 +31,7 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
         ({"steps": 0}, "steps is 0; accepted: a number above zero"),
         ({"fps": float("inf")}, "fps is inf"),
         ({"name": ""}, "name is ''"),
+        ({"name": "../x"}, "name is '../x'; accepted: letters, digits"),
         ({"codec": "morse"}, "codec is 'morse'; accepted: splat"),
         ({"views": 6}, "views is 6; accepted: 4"),
         ({"files": {}}, "an entry for 'denoiser.onnx'"),

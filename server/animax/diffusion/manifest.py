@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,8 @@ MANIFEST = "manifest.json"
 CODECS = ("splat",)
 """Pose-map codecs that this version can decode."""
 VIEWS = 4
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of a model: it becomes the name of folders and of models on other servers."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
             raise refuse(field.name, "a number above zero")
         if field.type == "str" and not value:
             raise refuse(field.name, "a text that is not empty")
+    if not NAME.fullmatch(known["name"]):
+        raise refuse("name", "letters, digits, '.', '_' and '-'")
     if known["codec"] not in CODECS:
         raise refuse("codec", " or ".join(CODECS))
     if known["views"] != VIEWS:
