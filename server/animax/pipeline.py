@@ -242,7 +242,7 @@ def _denoise(
         frames,
         request.seed,
         make_schedule(model, request.guidance, request.steps),
-        known=None if controls is None else _known(rig, template, condition, controls, frames, model),
+        known=None if controls is None else known_latents(rig, template, condition, controls, frames, model),
         changes=[
             (round(change.at * model.fps), text) for change, text in zip(request.prompt_changes, texts[1:], strict=True)
         ],
@@ -252,7 +252,7 @@ def _denoise(
     )
 
 
-def _known(rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model) -> Known:
+def known_latents(rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model) -> Known:
     """The latents that the controls give."""
     known = nothing_known(condition, frames)
     times = np.arange(frames) * (controls.seconds / frames if controls.loop else 1 / model.fps)

@@ -245,7 +245,7 @@ def sample(
         made = sample_window(
             denoiser,
             replace(condition, text=window.text),
-            _given(clip, window, known, schedule, condition),
+            given_of(window, clip, known, schedule, condition),
             random,
             schedule,
             report,
@@ -257,11 +257,20 @@ def sample(
     return clip
 
 
-def _given(
-    clip: Sample | None, window: Window, known: Known | None, schedule: Schedule, condition: Condition
+def given_of(
+    window: Window,
+    clip: Sample | None,
+    known: Known | None,
+    schedule: Schedule,
+    condition: Condition,
+    *,
+    hold: bool = True,
 ) -> Known | None:
-    """What is given of a window: its history, and its part of ``known``, whose last frame holds beyond the clip if it
-    is given whole (so that the slots after a last pose are clean)."""
+    """What is given of a window: its history, the last frames of ``clip``, and its part of ``known``.
+
+    With ``hold``, the last frame of ``known`` holds beyond its end if it is given whole, so that the slots after a last
+    pose are clean.
+    """
     if clip is None and known is None:
         return None
     if known is None:
@@ -270,7 +279,7 @@ def _given(
         at = window.begin - window.history + np.arange(schedule.frames)
         last = len(known.rgb) - 1
         out = known[np.minimum(at, last)]
-        if not known.whole(condition.channels)[last]:
+        if not hold or not known.whole(condition.channels)[last]:
             out = Known(out.latents, out.rgb & (at <= last), out.pose & (at <= last)[:, None])
     if clip is not None:
         past = clip[-window.history :]

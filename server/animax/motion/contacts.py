@@ -32,6 +32,8 @@ GAP = 0.07
 """Seconds of a gap within a stance that is closed."""
 STEADY = 0.15
 """Seconds over which the ground's velocity hardly changes."""
+STILL = 1e-7
+"""Weight of no motion at all, for where no sole is low; with more of it, a run's brief stances would be voted down."""
 BLEND = 0.12
 """Seconds before and after a stance in which its correction comes and goes."""
 FARTHEST = 0.25
@@ -87,14 +89,14 @@ def find_stances(clip: Clip, rig: Rig, legs: tuple[Leg, ...] | None = None) -> S
     flat = velocity - (velocity @ up)[..., None] * up
     weight = np.exp(-((np.maximum(height, 0) / NEAR) ** 2) - (climb / SLOW) ** 2)
     weight = np.where(weight > 0.05, weight, 0.0)
-    ground = _common_velocity(flat, weight, lengths, clip.fps)
+    ground = _common_velocity(flat, weight, lengths, clip.fps, loop=clip.loop)
     slide = np.linalg.norm(flat - ground[:, None], axis=-1) / lengths
     allowed = SLOW + PACE * np.linalg.norm(ground, axis=-1)[:, None] / lengths
     planted = (height < NEAR) & (slide < allowed) & (np.abs(climb) < 2 * allowed)
     for leg in range(len(legs)):
         planted[:, leg] = _tidy(planted[:, leg], clip.fps, loop=clip.loop)
     if planted.any():
-        ground = _common_velocity(flat, planted.astype(np.float64), lengths, clip.fps)
+        ground = _common_velocity(flat, planted.astype(np.float64), lengths, clip.fps, loop=clip.loop)
         if clip.loop and planted.all(axis=0).any():
             # a foot that never lifts comes back to its place with every round
             ground -= ground.mean(axis=0)
@@ -204,8 +206,11 @@ def _velocity(positions: Array, fps: float, *, loop: bool) -> Array:
     return velocity
 
 
-def _common_velocity(flat: Array, weight: Array, lengths: Array, fps: float) -> Array:
+def _common_velocity(flat: Array, weight: Array, lengths: Array, fps: float, *, loop: bool) -> Array:
     """The smooth velocity (F, 3) that most of the weighted ``flat`` (F, L, 3) share: reweighted least squares."""
+    if loop:
+        rounds = _common_velocity(np.tile(flat, (3, 1, 1)), np.tile(weight, (3, 1)), lengths, fps, loop=False)
+        return rounds[len(flat) : 2 * len(flat)]
     frames = len(flat)
     stiffness = (STEADY * fps) ** 2
     result = np.zeros((frames, 3))
@@ -214,7 +219,7 @@ def _common_velocity(flat: Array, weight: Array, lengths: Array, fps: float) -> 
         w = weight * robust
         total = w.sum(axis=1)
         banded = np.zeros((2, frames))
-        banded[1] = total + 1e-3
+        banded[1] = total + STILL
         banded[1, :-1] += stiffness
         banded[1, 1:] += stiffness
         banded[0, 1:] = -stiffness

@@ -24,6 +24,11 @@ IntArray = NDArray[np.int64]
 
 TRAVEL_RANGE = 0.35
 """Ground that the body root must cover before it counts as travel, in rest diagonals; less is sway or a lunge."""
+STEADY_SPEED = 0.08
+"""Rest diagonals a second from which a body that goes one way travels, however short the clip: twice what the ground
+seems to move below idling bodies (``python -m animax.motion.measure``)."""
+STRAIGHT = 0.7
+"""Part of a path's length that lies between its ends where it goes one way."""
 TRAVEL_SIGMA = 0.4
 """Seconds (standard deviation) of the low-pass that tells travel from sway: about the length of a step."""
 
@@ -87,7 +92,8 @@ def remove_travel(clip: Clip, rig: Rig) -> Clip:
 def recover_travel(clip: Clip, rig: Rig, *, speed: float = 0.0) -> Clip:
     """The clip with the travel that its feet imply: the body moves so that standing soles stay on the ground.
 
-    A path shorter than half of ``TRAVEL_RANGE`` is not travel (feet shift their weight, turn, tap) and changes nothing.
+    A path shorter than half of ``TRAVEL_RANGE`` is not travel (feet shift their weight, turn, tap) and changes nothing,
+    unless it leads one way at a speed that no idling has (``STEADY_SPEED``).
     Bodies without legs, and clips in which no foot stands, give no evidence of their speed (swimmers, flyers, wheels):
     they move forward at ``speed``, by default not at all.
 
@@ -102,7 +108,10 @@ def recover_travel(clip: Clip, rig: Rig, *, speed: float = 0.0) -> Clip:
     else:
         velocity = np.broadcast_to(speed * rig.size * rig.stance.forward, (len(clip), 3))
     path = np.concatenate([np.zeros((1, 3)), np.cumsum((velocity[1:] + velocity[:-1]) / 2, axis=0)]) / clip.fps
-    if np.linalg.norm(np.ptp(path, axis=0)) < TRAVEL_RANGE * rig.size / 2:
+    covered = float(np.linalg.norm(path[-1]))
+    length = float(np.linalg.norm(np.diff(path, axis=0), axis=-1).sum())
+    steady = covered > STRAIGHT * length and covered > STEADY_SPEED * rig.size * clip.seconds
+    if not steady and np.linalg.norm(np.ptp(path, axis=0)) < TRAVEL_RANGE * rig.size / 2:
         return clip
     return clip.with_pose(shifted(clip.pose, rig, path))
 

@@ -117,6 +117,34 @@ STAGE_WRITE: Stage.ValueType  # 8
 """Writing the files of file_formats."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
+class _Pacing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PacingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pacing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PACING_UNSPECIFIED: _Pacing.ValueType  # 0
+    """PACING_BURST."""
+    PACING_BURST: _Pacing.ValueType  # 1
+    """As fast as they are made and read."""
+    PACING_REAL_TIME: _Pacing.ValueType  # 2
+    """As fast as they are played, and at most AnimateInteractiveOpening.lead_seconds ahead of that. Time runs from the first
+    frame.
+    """
+
+class Pacing(_Pacing, metaclass=_PacingEnumTypeWrapper):
+    """How fast frames are sent."""
+
+PACING_UNSPECIFIED: Pacing.ValueType  # 0
+"""PACING_BURST."""
+PACING_BURST: Pacing.ValueType  # 1
+"""As fast as they are made and read."""
+PACING_REAL_TIME: Pacing.ValueType  # 2
+"""As fast as they are played, and at most AnimateInteractiveOpening.lead_seconds ahead of that. Time runs from the first
+frame.
+"""
+Global___Pacing: _TypeAlias = Pacing  # noqa: Y015
+
 @_typing.final
 class GetCapabilitiesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1124,3 +1152,333 @@ class FileSummary(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FileSummary: _TypeAlias = FileSummary  # noqa: Y015
+
+@_typing.final
+class AnimateInteractiveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opening(self) -> Global___AnimateInteractiveOpening:
+        """First message, and only that."""
+
+    @_builtins.property
+    def change(self) -> Global___AnimateInteractiveChange: ...
+    def __init__(
+        self,
+        *,
+        opening: Global___AnimateInteractiveOpening | None = ...,
+        change: Global___AnimateInteractiveChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "command", b"command", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "command", b"command", "opening", b"opening"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["opening", "change"]  # noqa: Y015
+    _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
+
+Global___AnimateInteractiveRequest: _TypeAlias = AnimateInteractiveRequest  # noqa: Y015
+
+@_typing.final
+class AnimateInteractiveOpening(_message.Message):
+    """What a performance begins with. Fields without a comment are as in AnimateRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RIG_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    FPS_FIELD_NUMBER: _builtins.int
+    ROOT_MODE_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    FOOT_CLEANUP_FIELD_NUMBER: _builtins.int
+    FACING_FIELD_NUMBER: _builtins.int
+    FIRST_POSE_FIELD_NUMBER: _builtins.int
+    PACING_FIELD_NUMBER: _builtins.int
+    LEAD_SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    HEADING_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    rig_id: _builtins.str
+    prompt: _builtins.str
+    seed: _builtins.int
+    """Same opening, and no change: same frames, bit for bit."""
+    fps: _builtins.float
+    root_mode: Global___RootMode.ValueType
+    guidance: _builtins.float
+    steps: _builtins.int
+    foot_cleanup: _builtins.bool
+    pacing: Global___Pacing.ValueType
+    lead_seconds: _builtins.float
+    """Seconds of motion that are made ahead of the frames being sent, and with PACING_REAL_TIME sent ahead of being played:
+    0.1 to 30, left out: 1. The less, the sooner a change is seen.
+    """
+    seconds: _builtins.float
+    """Length of the performance, above 0. Left out: until it is stopped or the client closes its side."""
+    speed: _builtins.float
+    """As in AnimateInteractiveChange."""
+    @_builtins.property
+    def facing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def first_pose(self) -> Global___PoseSource: ...
+    @_builtins.property
+    def heading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        rig_id: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        fps: _builtins.float | None = ...,
+        root_mode: Global___RootMode.ValueType = ...,
+        guidance: _builtins.float | None = ...,
+        steps: _builtins.int | None = ...,
+        foot_cleanup: _builtins.bool | None = ...,
+        facing: _abc.Iterable[_builtins.float] | None = ...,
+        first_pose: Global___PoseSource | None = ...,
+        pacing: Global___Pacing.ValueType = ...,
+        lead_seconds: _builtins.float | None = ...,
+        seconds: _builtins.float | None = ...,
+        speed: _builtins.float | None = ...,
+        heading: _abc.Iterable[_builtins.float] | None = ...,
+        target: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_lead_seconds", b"_lead_seconds", "_seconds", b"_seconds", "_seed", b"_seed", "_speed", b"_speed", "_steps", b"_steps", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "lead_seconds", b"lead_seconds", "seconds", b"seconds", "seed", b"seed", "speed", b"speed", "steps", b"steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_lead_seconds", b"_lead_seconds", "_seconds", b"_seconds", "_seed", b"_seed", "_speed", b"_speed", "_steps", b"_steps", "facing", b"facing", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "heading", b"heading", "lead_seconds", b"lead_seconds", "pacing", b"pacing", "prompt", b"prompt", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "speed", b"speed", "steps", b"steps", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__foot_cleanup: _TypeAlias = _typing.Literal["foot_cleanup"]  # noqa: Y015
+    _WhichOneofArgType__foot_cleanup: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup"]  # noqa: Y015
+    _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
+    _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
+    _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
+    _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015
+    _WhichOneofReturnType__lead_seconds: _TypeAlias = _typing.Literal["lead_seconds"]  # noqa: Y015
+    _WhichOneofArgType__lead_seconds: _TypeAlias = _typing.Literal["_lead_seconds", b"_lead_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__speed: _TypeAlias = _typing.Literal["speed"]  # noqa: Y015
+    _WhichOneofArgType__speed: _TypeAlias = _typing.Literal["_speed", b"_speed"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__foot_cleanup) -> _WhichOneofReturnType__foot_cleanup | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance) -> _WhichOneofReturnType__guidance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lead_seconds) -> _WhichOneofReturnType__lead_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speed) -> _WhichOneofReturnType__speed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+
+Global___AnimateInteractiveOpening: _TypeAlias = AnimateInteractiveOpening  # noqa: Y015
+
+@_typing.final
+class AnimateInteractiveChange(_message.Message):
+    """What shall be otherwise from now on; what is left out stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    HEADING_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.int
+    """Chosen by the client, to know the change again in ChangeTaken."""
+    prompt: _builtins.str
+    guidance: _builtins.float
+    speed: _builtins.float
+    """How fast the motion plays: 1 as generated; 0.1 to 4. Feet and ground keep together."""
+    stop: _builtins.bool
+    """End the performance with what is generated."""
+    @_builtins.property
+    def heading(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Direction x, y, z in file space, of any length, not along the rig's up axis, that the body shall face: it turns there, at
+        150 degrees a second at most, and with ROOT_MODE_ROOT_MOTION goes there. Ends `target`. Not with ROOT_MODE_FIXED_BASE.
+        """
+
+    @_builtins.property
+    def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Place x, y, z in file space, metres, that the body shall go to; its height does not matter. Only with
+        ROOT_MODE_ROOT_MOTION. Ends `heading`. Having arrived, the body turns no more; whether it stands still is up to the
+        prompt.
+        """
+
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.int = ...,
+        prompt: _builtins.str | None = ...,
+        guidance: _builtins.float | None = ...,
+        speed: _builtins.float | None = ...,
+        heading: _abc.Iterable[_builtins.float] | None = ...,
+        target: _abc.Iterable[_builtins.float] | None = ...,
+        stop: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_prompt", b"_prompt", "_speed", b"_speed", "guidance", b"guidance", "prompt", b"prompt", "speed", b"speed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_prompt", b"_prompt", "_speed", b"_speed", "change_id", b"change_id", "guidance", b"guidance", "heading", b"heading", "prompt", b"prompt", "speed", b"speed", "stop", b"stop", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
+    _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015
+    _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
+    _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
+    _WhichOneofReturnType__speed: _TypeAlias = _typing.Literal["speed"]  # noqa: Y015
+    _WhichOneofArgType__speed: _TypeAlias = _typing.Literal["_speed", b"_speed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance) -> _WhichOneofReturnType__guidance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speed) -> _WhichOneofReturnType__speed | None: ...
+
+Global___AnimateInteractiveChange: _TypeAlias = AnimateInteractiveChange  # noqa: Y015
+
+@_typing.final
+class AnimateInteractiveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___Header: ...
+    @_builtins.property
+    def progress(self) -> Global___Progress: ...
+    @_builtins.property
+    def start(self) -> Global___PerformanceStart: ...
+    @_builtins.property
+    def frames(self) -> Global___Frames: ...
+    @_builtins.property
+    def taken(self) -> Global___ChangeTaken: ...
+    @_builtins.property
+    def finished(self) -> Global___PerformanceSummary: ...
+    def __init__(
+        self,
+        *,
+        header: Global___Header | None = ...,
+        progress: Global___Progress | None = ...,
+        start: Global___PerformanceStart | None = ...,
+        frames: Global___Frames | None = ...,
+        taken: Global___ChangeTaken | None = ...,
+        finished: Global___PerformanceSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "frames", b"frames", "header", b"header", "progress", b"progress", "start", b"start", "taken", b"taken"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "frames", b"frames", "header", b"header", "progress", b"progress", "start", b"start", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["header", "progress", "start", "frames", "taken", "finished"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___AnimateInteractiveResponse: _TypeAlias = AnimateInteractiveResponse  # noqa: Y015
+
+@_typing.final
+class PerformanceStart(_message.Message):
+    """Frames are about to come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATED_JOINTS_FIELD_NUMBER: _builtins.int
+    TRANSLATED_JOINTS_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    window_seconds: _builtins.float
+    """Seconds of motion that one window adds."""
+    @_builtins.property
+    def rotated_joints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in ClipStart: the joints whose rotations Frames hold, whether or not they ever leave their rest."""
+
+    @_builtins.property
+    def translated_joints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        rotated_joints: _abc.Iterable[_builtins.int] | None = ...,
+        translated_joints: _abc.Iterable[_builtins.int] | None = ...,
+        window_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotated_joints", b"rotated_joints", "translated_joints", b"translated_joints", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PerformanceStart: _TypeAlias = PerformanceStart  # noqa: Y015
+
+@_typing.final
+class ChangeTaken(_message.Message):
+    """A change takes effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.int
+    frame: _builtins.int
+    """First frame that is made under it."""
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.int = ...,
+        frame: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "frame", b"frame"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeTaken: _TypeAlias = ChangeTaken  # noqa: Y015
+
+@_typing.final
+class PerformanceSummary(_message.Message):
+    """The performance ended well and everything was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    FRAMES_SHA256_FIELD_NUMBER: _builtins.int
+    QUEUED_SECONDS_FIELD_NUMBER: _builtins.int
+    TOTAL_SECONDS_FIELD_NUMBER: _builtins.int
+    frame_count: _builtins.int
+    frames_sha256: _builtins.str
+    """As ClipSummary.frames_sha256, over all frames."""
+    queued_seconds: _builtins.float
+    """Seconds waited for generation slots."""
+    total_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        frame_count: _builtins.int = ...,
+        frames_sha256: _builtins.str = ...,
+        queued_seconds: _builtins.float = ...,
+        total_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_count", b"frame_count", "frames_sha256", b"frames_sha256", "queued_seconds", b"queued_seconds", "total_seconds", b"total_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PerformanceSummary: _TypeAlias = PerformanceSummary  # noqa: Y015

@@ -80,6 +80,11 @@ class AnimationServiceStub:
                 request_serializer=animax_dot_v1_dot_animation__service__pb2.AnimateRequest.SerializeToString,
                 response_deserializer=animax_dot_v1_dot_animation__service__pb2.AnimateResponse.FromString,
                 _registered_method=True)
+        self.AnimateInteractive = channel.stream_stream(
+                '/animax.v1.AnimationService/AnimateInteractive',
+                request_serializer=animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveRequest.SerializeToString,
+                response_deserializer=animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveResponse.FromString,
+                _registered_method=True)
 
 
 class AnimationServiceServicer:
@@ -147,6 +152,29 @@ class AnimationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnimateInteractive(self, request_iterator, context):
+        """Lets a rig perform: motion of any length, whose prompt and steering the client may change on the way. Over HTTP/2 only.
+
+        The client sends an opening and then changes, at any time. Motion is generated in windows of about 1.5 s, each of which
+        goes on from the last frames of the one before, without a jump; a new prompt or guidance takes effect with the next
+        window that is begun, speed, heading and target with the next frame that is sent. On success the stream is:
+
+        header                 exactly one, at once; its seconds, loop and variants have no meaning
+        progress               any number; at least one a second while no frame can be sent
+        start                  exactly one, before the first frames
+        frames                 any number, of variant 0; frame numbers rise from 0 without a gap
+        taken                  one for each change, in the order they came, once its first frame is known
+        finished               exactly one, the last message
+
+        It ends well when the opening's seconds are over, after a change with `stop`, and when the client closes its side of an
+        opening without seconds: what is generated is sent to its end. Cancelling stops before the next denoising step. Each
+        window waits for a slot of its own, so that other requests are let in between. A reader that takes nothing for
+        Limits.write_timeout_seconds is shed with READER_TOO_SLOW. A server that shuts down ends it as `stop` does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnimationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -159,6 +187,11 @@ def add_AnimationServiceServicer_to_server(servicer, server):
                     servicer.Animate,
                     request_deserializer=animax_dot_v1_dot_animation__service__pb2.AnimateRequest.FromString,
                     response_serializer=animax_dot_v1_dot_animation__service__pb2.AnimateResponse.SerializeToString,
+            ),
+            'AnimateInteractive': grpc.stream_stream_rpc_method_handler(
+                    servicer.AnimateInteractive,
+                    request_deserializer=animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveRequest.FromString,
+                    response_serializer=animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -251,6 +284,33 @@ class AnimationService:
             '/animax.v1.AnimationService/Animate',
             animax_dot_v1_dot_animation__service__pb2.AnimateRequest.SerializeToString,
             animax_dot_v1_dot_animation__service__pb2.AnimateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnimateInteractive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/animax.v1.AnimationService/AnimateInteractive',
+            animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveRequest.SerializeToString,
+            animax_dot_v1_dot_animation__service__pb2.AnimateInteractiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

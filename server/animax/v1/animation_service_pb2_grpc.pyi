@@ -86,6 +86,25 @@ class AnimationServiceStub:
     Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
     failed or was cut: what it brought so far must not be taken for a whole clip.
     """
+    AnimateInteractive: _grpc.StreamStreamMultiCallable[_animation_service_pb2.AnimateInteractiveRequest, _animation_service_pb2.AnimateInteractiveResponse]
+    """Lets a rig perform: motion of any length, whose prompt and steering the client may change on the way. Over HTTP/2 only.
+
+    The client sends an opening and then changes, at any time. Motion is generated in windows of about 1.5 s, each of which
+    goes on from the last frames of the one before, without a jump; a new prompt or guidance takes effect with the next
+    window that is begun, speed, heading and target with the next frame that is sent. On success the stream is:
+
+      header                 exactly one, at once; its seconds, loop and variants have no meaning
+      progress               any number; at least one a second while no frame can be sent
+      start                  exactly one, before the first frames
+      frames                 any number, of variant 0; frame numbers rise from 0 without a gap
+      taken                  one for each change, in the order they came, once its first frame is known
+      finished               exactly one, the last message
+
+    It ends well when the opening's seconds are over, after a change with `stop`, and when the client closes its side of an
+    opening without seconds: what is generated is sent to its end. Cancelling stops before the next denoising step. Each
+    window waits for a slot of its own, so that other requests are let in between. A reader that takes nothing for
+    Limits.write_timeout_seconds is shed with READER_TOO_SLOW. A server that shuts down ends it as `stop` does.
+    """
 
 @_typing.type_check_only
 class AnimationServiceAsyncStub(AnimationServiceStub):
@@ -144,6 +163,25 @@ class AnimationServiceAsyncStub(AnimationServiceStub):
 
     Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
     failed or was cut: what it brought so far must not be taken for a whole clip.
+    """
+    AnimateInteractive: _aio.StreamStreamMultiCallable[_animation_service_pb2.AnimateInteractiveRequest, _animation_service_pb2.AnimateInteractiveResponse]  # type: ignore[assignment]
+    """Lets a rig perform: motion of any length, whose prompt and steering the client may change on the way. Over HTTP/2 only.
+
+    The client sends an opening and then changes, at any time. Motion is generated in windows of about 1.5 s, each of which
+    goes on from the last frames of the one before, without a jump; a new prompt or guidance takes effect with the next
+    window that is begun, speed, heading and target with the next frame that is sent. On success the stream is:
+
+      header                 exactly one, at once; its seconds, loop and variants have no meaning
+      progress               any number; at least one a second while no frame can be sent
+      start                  exactly one, before the first frames
+      frames                 any number, of variant 0; frame numbers rise from 0 without a gap
+      taken                  one for each change, in the order they came, once its first frame is known
+      finished               exactly one, the last message
+
+    It ends well when the opening's seconds are over, after a change with `stop`, and when the client closes its side of an
+    opening without seconds: what is generated is sent to its end. Cancelling stops before the next denoising step. Each
+    window waits for a slot of its own, so that other requests are let in between. A reader that takes nothing for
+    Limits.write_timeout_seconds is shed with READER_TOO_SLOW. A server that shuts down ends it as `stop` does.
     """
 
 class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -212,6 +250,31 @@ class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Each variant waits for a slot of its own, so that a request for many lets others in between. A stream without a summary
         failed or was cut: what it brought so far must not be taken for a whole clip.
+        """
+
+    @_abc_1.abstractmethod
+    def AnimateInteractive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_animation_service_pb2.AnimateInteractiveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_animation_service_pb2.AnimateInteractiveResponse], _abc.AsyncIterator[_animation_service_pb2.AnimateInteractiveResponse]]:
+        """Lets a rig perform: motion of any length, whose prompt and steering the client may change on the way. Over HTTP/2 only.
+
+        The client sends an opening and then changes, at any time. Motion is generated in windows of about 1.5 s, each of which
+        goes on from the last frames of the one before, without a jump; a new prompt or guidance takes effect with the next
+        window that is begun, speed, heading and target with the next frame that is sent. On success the stream is:
+
+          header                 exactly one, at once; its seconds, loop and variants have no meaning
+          progress               any number; at least one a second while no frame can be sent
+          start                  exactly one, before the first frames
+          frames                 any number, of variant 0; frame numbers rise from 0 without a gap
+          taken                  one for each change, in the order they came, once its first frame is known
+          finished               exactly one, the last message
+
+        It ends well when the opening's seconds are over, after a change with `stop`, and when the client closes its side of an
+        opening without seconds: what is generated is sent to its end. Cancelling stops before the next denoising step. Each
+        window waits for a slot of its own, so that other requests are let in between. A reader that takes nothing for
+        Limits.write_timeout_seconds is shed with READER_TOO_SLOW. A server that shuts down ends it as `stop` does.
         """
 
 def add_AnimationServiceServicer_to_server(servicer: AnimationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,123 @@
+"""A performance: motion of any length, window by window, whose prompt and steering may change on the way."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax.assets.rig import Rig
+from animax.assets.skeleton import Pose
+from animax.diffusion.model import Model
+from animax.diffusion.sampler import Sample, Window, given_of, sample_window
+from animax.errors import OptionError
+from animax.motion.clip import Clip
+from animax.motion.continuation import HELD, Continuation
+from animax.motion.control import pin, resolve
+from animax.motion.inverse_kinematics import solve_rotations
+from animax.motion.steering import Steering
+from animax.pipeline import known_latents, make_condition, make_schedule, make_template, observe
+from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
+
+IntArray = NDArray[np.int64]
+
+
+class Performance:
+    """One rig that performs. ``generate`` and ``take`` may be called from two threads.
+
+    Args:
+        rig: from ``load_rig``.
+        request: fps, seed, root mode, steps, foot clean-up and first pose count; length and loop do not.
+        model: from ``load_model``.
+        steering: at the start.
+
+    Raises:
+        OptionError: the request names what the rig does not have, or pins more than its first pose.
+    """
+
+    def __init__(self, rig: Rig, request: Request, model: Model, steering: Steering = Steering()) -> None:  # noqa: B008
+        if request.last_pose or request.pinned_poses or request.prompt_changes or request.joint_mask or request.loop:
+            raise OptionError("request", "a clip's controls", "first_pose alone: a performance has no end")
+        if model.schedule.history_frames <= HELD:
+            raise OptionError("history", model.schedule.history, f"slots of more than {HELD} frames in all")
+        self._rig, self._request, self._model = rig, request, model
+        self._controls = resolve(rig, request)
+        self._template = make_template(rig, model)
+        self._random = np.random.Generator(np.random.PCG64(request.seed))
+        self._latents: Sample | None = None
+        self._lock = Lock()
+        self._motion = Continuation(
+            rig,
+            native_fps=model.fps,
+            fps=request.fps,
+            root_mode=request.root_mode,
+            foot_cleanup=request.foot_cleanup,
+            steering=steering,
+        )
+        self.rotated_joints: IntArray = self._motion.moving
+        self.translated_joints: IntArray = self._motion.carriers
+
+    @property
+    def available(self) -> int:
+        """Frames that can be taken now."""
+        with self._lock:
+            return self._motion.available
+
+    def generate(
+        self,
+        prompt: str,
+        guidance: float | None = None,
+        *,
+        progress: OnProgress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> None:
+        """Make one more window.
+
+        Args:
+            prompt: for its new frames.
+            guidance: None takes the model's own.
+            progress: called after every denoising step; the fraction is that of the window.
+            should_stop: asked before every step.
+
+        Raises:
+            Cancelled: ``should_stop`` said so; the performance may go on.
+            GenerationError: the network's output cannot be turned into motion.
+        """
+        model, rig = self._model, self._rig
+        schedule = make_schedule(model, guidance, self._request.steps)
+        condition = make_condition(rig, self._template, model.text.encode([prompt])[0], model)
+        history = 0 if self._latents is None else schedule.history_frames
+        window = Window(history, schedule.frames, history, condition.text)
+        known = None
+        if self._latents is None and self._controls is not None:
+            known = known_latents(rig, self._template, condition, self._controls, 1, model)
+
+        def report(step: int) -> None:
+            if progress is not None:
+                progress(Progress(Stage.DENOISE, 0.9 * step / schedule.steps, step, schedule.steps))
+
+        given = given_of(window, self._latents, known, schedule, condition, hold=False)
+        made = sample_window(model.denoiser, condition, given, self._random, schedule, report, should_stop)
+        points = observe(self._template, made, model).points
+        pose = solve_rotations(rig.skeleton, self._template.markers, points, model.fps, stretch=False)
+        if known is not None and self._controls is not None:
+            pose = pin(Clip("", model.fps, pose), self._controls).pose
+        self._latents = made[-schedule.history_frames :]
+        with self._lock:
+            self._motion.add(pose, history)
+
+    def finish(self) -> None:
+        """No window follows: what is left may be taken."""
+        with self._lock:
+            self._motion.finish()
+
+    def take(self, count: int, steering: Steering) -> Pose:
+        """The next frames (N, J), at most ``count`` and ``available``."""
+        with self._lock:
+            return self._motion.take(count, steering)
+
+    def clip(self, frames: list[Pose], name: str) -> Clip:
+        """Frames that were taken, put together."""
+        parts = [[getattr(pose, part) for pose in frames] for part in ("translations", "rotations", "scales")]
+        return Clip(name, self._request.fps, Pose(*(np.concatenate(part) for part in parts)))
