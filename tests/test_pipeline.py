@@ -8,9 +8,6 @@ import pytest
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
-from animax.diffusion.latents import LatentSpace
-from animax.diffusion.model import Model
-from animax.diffusion.sampler import Schedule
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
 from animax.motion.control import resolve
@@ -18,10 +15,7 @@ from animax.pipeline import VIEW_SIZE, animate
 from animax.procedural import generate
 from animax.request import JointMask, PinnedPose, PoseSource, Progress, PromptChange, Request, RootMode, Stage
 from animax.views.camera import template_cameras
-from animax.views.splat import SplatPoseMap
-
-FPS = 16.0
-SPACE = LatentSpace(SplatPoseMap(64, 4), 24)
+from tests.stand_in import FPS, SPACE, model_of
 
 
 @dataclass
@@ -59,7 +53,7 @@ def truth(rig):
 
 
 def model(denoiser):
-    return Model("true", "0" * 64, "cpu", FPS, SPACE, Schedule(2, 2.0), denoiser, TextEncoder())
+    return model_of(denoiser)
 
 
 REQUEST = Request("anything", seconds=2.0, fps=FPS, foot_cleanup=False)

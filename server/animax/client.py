@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -29,6 +28,7 @@ import grpc
 
 from animax.assets.stance import direction
 from animax.errors import AssetError, Cancelled
+from animax.performance_stream import AsyncPerformanceStream, PerformanceStream
 from animax.request import Request
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
@@ -36,12 +36,22 @@ from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
 from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import job_service_pb2_grpc as job_pb_grpc
-from animax.wire.failure import error_of
 from animax.wire.jobs import create_message, list_message, result_message
+from animax.wire.failure import typed_errors
+from animax.wire.interactive import opening_message
 from animax.wire.request import animate_request_message
 from animax.wire.stream import Event, Result, StreamReader
 
-__all__ = ["AnimationStream", "AsyncAnimationStream", "AsyncClient", "Client", "Event", "Result"]
+__all__ = [
+    "AnimationStream",
+    "AsyncAnimationStream",
+    "AsyncClient",
+    "AsyncPerformanceStream",
+    "Client",
+    "Event",
+    "PerformanceStream",
+    "Result",
+]
 
 OnProgress = Callable[[pb.Progress], object]
 UPLOAD_CHUNK = 256 * 1024
@@ -240,6 +250,23 @@ class Client:
                 reader.feed(message)
         return reader.result()
 
+    def perform(
+        self, rig_id: str, request: Request | str, *, facing: str | Sequence[float] | None = None, **options: Any
+    ) -> PerformanceStream:
+        """Let an uploaded rig perform: motion of any length that can be changed on the way.
+
+        Args:
+            rig_id: ``upload(...).rig_id``.
+            request: what to begin with; its length does not count, of its controls only the first pose.
+            facing: as in ``animate``.
+            options: ``real_time``, ``lead_seconds``, ``seconds``, ``speed``, ``heading``, ``target``, ``model``: see
+                ``AnimateInteractiveOpening`` in the contract.
+
+        Raises:
+            OptionError: an option is out of range.
+        """
+        return PerformanceStream(self._animation.AnimateInteractive, live_message(rig_id, request, facing, options))
+
 
 class AnimationStream:
     """An ``Animate`` stream that is being read: iterate over its events, or ``collect`` them.
@@ -403,6 +430,14 @@ class AsyncClient:
                 reader.feed(message)
         return reader.result()
 
+    def perform(
+        self, rig_id: str, request: Request | str, *, facing: str | Sequence[float] | None = None, **options: Any
+    ) -> AsyncPerformanceStream:
+        """See ``Client.perform``."""
+        return AsyncPerformanceStream(
+            self._animation.AnimateInteractive, live_message(rig_id, request, facing, options)
+        )
+
 
 class AsyncAnimationStream:
     """See ``AnimationStream``."""
@@ -444,15 +479,6 @@ class AsyncAnimationStream:
             if on_progress is not None and isinstance(event, pb.Progress):
                 on_progress(event)
         return self._reader.result()
-
-
-@contextmanager
-def typed_errors() -> Iterator[None]:
-    """Turn a failed call's error into that of ``animax.errors``."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_of(error) from None
 
 
 def channel_options(target: str) -> list[tuple[str, int]]:
@@ -510,4 +536,16 @@ def order_message(
         facing=() if facing is None else direction(facing, "facing").tolist(),
         file_formats=files,
         model=model,
+    )
+
+
+def live_message(
+    rig_id: str, request: Request | str, facing: str | Sequence[float] | None, options: dict[str, Any]
+) -> pb.AnimateInteractiveOpening:
+    """The opening of ``Client.perform``."""
+    return opening_message(
+        rig_id,
+        Request(request) if isinstance(request, str) else request,
+        facing=() if facing is None else direction(facing, "facing").tolist(),
+        **options,
     )

@@ -59,6 +59,12 @@ class Performance:
         self.translated_joints: IntArray = self._motion.carriers
 
     @property
+    def window_seconds(self) -> float:
+        """Seconds that a window adds at speed 1."""
+        schedule = self._model.schedule
+        return (schedule.frames - schedule.history_frames) / self._model.fps
+
+    @property
     def available(self) -> int:
         """Frames that can be taken now."""
         with self._lock:

@@ -252,7 +252,9 @@ def _denoise(
     )
 
 
-def known_latents(rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model) -> Known:
+def known_latents(
+    rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model
+) -> Known:
     """The latents that the controls give."""
     known = nothing_known(condition, frames)
     times = np.arange(frames) * (controls.seconds / frames if controls.loop else 1 / model.fps)

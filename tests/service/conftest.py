@@ -72,6 +72,7 @@ def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, A
     engine, model = engine or FakeEngine(), model or FakeModel()
     parse = limits.pop("parse", None)
     models = limits.pop("models", None) or ServedModels([model])
+    performing = {"perform": limits.pop("perform")} if "perform" in limits else {}
 
     def write_glb(rig: Rig, clip: Clip) -> bytes:
         motion = clip.pose.rotations.tobytes()
@@ -79,7 +80,7 @@ def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, A
 
     writers = limits.pop("writers", Writers(write_glb, write_bvh))
     config = ServerConfig(port=0, **{"grace_seconds": 0.0, "slots": 1, **limits})
-    server = Server(config, models, engine.animate, parse=parse, writers=writers)
+    server = Server(config, models, engine.animate, parse=parse, writers=writers, **performing)
     return Running(server, engine, model)
 
 

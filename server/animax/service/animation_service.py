@@ -18,6 +18,7 @@ from animax.service.admission import Slots, Ticket
 from animax.service.asset_service import MAX_CHUNK_BYTES
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Generation, Model, Product, Writers
+from animax.service.interactive_service import InteractiveService, Perform, perform
 from animax.service.models import ServedModels
 from animax.service.readiness import Readiness, State
 from animax.service.rig_store import RigStore
@@ -86,6 +87,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         readiness: Readiness,
         executor: Executor,
         jobs: pb.JobLimits | None = None,
+        perform: Perform = perform,
     ) -> None:
         self._config = config
         self._models = models
@@ -98,6 +100,15 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         share = {"background_share": config.jobs.share} if config.jobs else {}
         self.slots = Slots(config.slots_on(models.default.provider), config.max_queued, **share)
         self.unread = Unread(config.unread_bytes)
+        self._interactive = InteractiveService(
+            config,
+            models=models,
+            perform=perform,
+            rigs=rigs,
+            readiness=readiness,
+            executor=executor,
+            slots=self.slots,
+        )
 
     async def GetCapabilities(  # noqa: N802
         self, _: pb.GetCapabilitiesRequest, __: Any
@@ -177,6 +188,10 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 total_seconds=time.monotonic() - arrived,
             )
             await outlet.write(pb.AnimateResponse(summary=summary))
+
+    async def AnimateInteractive(self, _: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Let a rig perform."""
+        await self._interactive.run(context)
 
     async def _generate(self, performance: Performance, variant: int, ticket: Ticket) -> Product:
         """Wait for the slot, generate, tell progress all along.

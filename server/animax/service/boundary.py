@@ -50,7 +50,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/animax.v1."):
             return handler
-        kinds = ("unary_unary", "unary_stream", "stream_unary")
+        kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
         wrapped = {kind: self._guarded(getattr(handler, kind)) for kind in kinds if getattr(handler, kind)}
         return handler._replace(request_deserializer=_tolerant(handler.request_deserializer), **wrapped)
 

@@ -24,6 +24,7 @@ from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
 from animax.service.jobs.backend import JobBackend
 from animax.service.jobs.job_service import JobServicer
+from animax.service.interactive_service import Perform, perform
 from animax.service.models import ServedModels, Source
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
@@ -59,6 +60,7 @@ class Server:
         animate: ``animax.pipeline.animate`` or what stands for it.
         parse: uploaded bytes and a name to a rig; default: ``animax.assets.load_rig`` with the configured limits.
         writers: for files; default: those of ``animax.assets``.
+        perform: ``animax.interactive.Performance`` or what stands for it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Server:
         *,
         parse: Parse | None = None,
         writers: Writers | None = None,
+        perform: Perform = perform,
     ) -> None:
         self.config = config
         self.port = config.port
@@ -91,6 +94,7 @@ class Server:
             readiness=self.readiness,
             executor=self._generators,
             jobs=self.jobs.limits() if self.jobs else None,
+            perform=perform,
         )
         self._assets = AssetServicer(config, self._rigs)
         self._boundary = Boundary()

@@ -1203,6 +1203,7 @@ class AnimateInteractiveOpening(_message.Message):
     SPEED_FIELD_NUMBER: _builtins.int
     HEADING_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     rig_id: _builtins.str
     prompt: _builtins.str
     seed: _builtins.int
@@ -1221,6 +1222,7 @@ class AnimateInteractiveOpening(_message.Message):
     """Length of the performance, above 0. Left out: until it is stopped or the client closes its side."""
     speed: _builtins.float
     """As in AnimateInteractiveChange."""
+    model: _builtins.str
     @_builtins.property
     def facing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     @_builtins.property
@@ -1248,10 +1250,11 @@ class AnimateInteractiveOpening(_message.Message):
         speed: _builtins.float | None = ...,
         heading: _abc.Iterable[_builtins.float] | None = ...,
         target: _abc.Iterable[_builtins.float] | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_lead_seconds", b"_lead_seconds", "_seconds", b"_seconds", "_seed", b"_seed", "_speed", b"_speed", "_steps", b"_steps", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "lead_seconds", b"lead_seconds", "seconds", b"seconds", "seed", b"seed", "speed", b"speed", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_lead_seconds", b"_lead_seconds", "_seconds", b"_seconds", "_seed", b"_seed", "_speed", b"_speed", "_steps", b"_steps", "facing", b"facing", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "heading", b"heading", "lead_seconds", b"lead_seconds", "pacing", b"pacing", "prompt", b"prompt", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "speed", b"speed", "steps", b"steps", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_guidance", b"_guidance", "_lead_seconds", b"_lead_seconds", "_seconds", b"_seconds", "_seed", b"_seed", "_speed", b"_speed", "_steps", b"_steps", "facing", b"facing", "first_pose", b"first_pose", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "guidance", b"guidance", "heading", b"heading", "lead_seconds", b"lead_seconds", "model", b"model", "pacing", b"pacing", "prompt", b"prompt", "rig_id", b"rig_id", "root_mode", b"root_mode", "seconds", b"seconds", "seed", b"seed", "speed", b"speed", "steps", b"steps", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__foot_cleanup: _TypeAlias = _typing.Literal["foot_cleanup"]  # noqa: Y015
     _WhichOneofArgType__foot_cleanup: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup"]  # noqa: Y015

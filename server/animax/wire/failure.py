@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -178,3 +180,12 @@ def error_of(call: Any) -> AnimaxError:
         return errors.Cancelled(text)
     failed = _BY_CODE.get(code, ServiceError)
     return failed(f"{code.name}: {text}", reason=info.reason, retry_after=retry_after)
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Turn a failed call's error into that of ``animax.errors``."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise error_of(error) from None
