@@ -16,11 +16,12 @@ from animax import rotations
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.client import AsyncClient
-from animax.errors import BusyError, Cancelled, EngineError, OptionError, StreamError, UnknownRigError
+from animax.errors import Cancelled, EngineError, OptionError, StreamError, UnknownRigError
 from animax.motion.continuation import Continuation
 from animax.motion.steering import Steering
 from animax.request import Progress, Request, RootMode, Stage
 from animax.v1 import animation_service_pb2 as pb
+from animax.wire.interactive import opening_message
 from tests.service.chain_glb import chain_glb
 from tests.service.conftest import Running, serving, until
 
@@ -285,18 +286,23 @@ async def test_others_get_in_between_windows(watcher: AsyncClient, rig: str, liv
 async def test_a_reader_that_does_not_read_is_shed(stage: Theatre) -> None:
     async with serving(perform=stage, write_timeout_seconds=0.5) as running, AsyncClient(running.target) as client:
         rig = (await client.upload(chain_glb(joints=200))).rig_id
-        # played slowly, one window is megabytes of frames
-        stream = client.perform(rig, Request("walks", fps=120), speed=0.1)
+        # a channel that buffers little, and slow playing: one window is megabytes of frames
+        async with running.channel(**{"http2.bdp_probe": 0, "http2.lookahead_bytes": 65536}) as channel:
+            call = running.stub(channel).AnimateInteractive()
+            opening = opening_message(rig, Request("walks", fps=120), speed=0.1)
+            await call.write(pb.AnimateInteractiveRequest(opening=opening))
+            while not (await call.read()).HasField("frames"):
+                pass
+            await until(lambda: not running.server._boundary.active, 60)
 
-        async def stall() -> None:
-            async for event in stream:
-                if isinstance(event, pb.Frames) and event.first_frame > 0:
-                    # the transport takes some megabytes; then the server has to wait, and makes nothing more
-                    await until(lambda: not running.server._boundary.active, 120)
+            async def read_on() -> None:
+                while await call.read() is not grpc.aio.EOF:
+                    pass
 
-        with pytest.raises(BusyError) as caught:
-            await stall()
-        assert caught.value.reason == "READER_TOO_SLOW"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await read_on()
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "not read fast enough" in (caught.value.details() or "")
 
 
 async def test_draining_ends_it_as_stop_does(stage: Theatre) -> None:
