@@ -8,9 +8,6 @@ import pytest
 from animax import rotations
 from animax.assets import load_rig
 from animax.assets.markers import choose_markers
-from animax.diffusion.latents import LatentSpace
-from animax.diffusion.model import Model
-from animax.diffusion.sampler import Schedule
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled, OptionError
 from animax.interactive import Performance
@@ -19,10 +16,9 @@ from animax.pipeline import VIEW_SIZE
 from animax.procedural import generate
 from animax.request import JointMask, PoseSource, Request
 from animax.views.camera import template_cameras
-from animax.views.splat import SplatPoseMap
+from tests.stand_in import FPS, SPACE, model_of
 
-FPS, WINDOWS = 16.0, 3
-SPACE = LatentSpace(SplatPoseMap(64, 4), 24)
+WINDOWS = 3
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +58,7 @@ class TrueWindows:
 
 
 def made_by(denoiser):
-    return Model("true", "0" * 64, "cpu", FPS, SPACE, Schedule(1, 2.0), denoiser, TextEncoder())
+    return model_of(denoiser, steps=1)
 
 
 def test_windows_follow_one_another_as_one_motion(rig, truth):

@@ -20,9 +20,9 @@ GENERATED = ROOT / "server" / "animax" / "v1"
 LAYERS = (
     {"errors", "rotations", "request", "v1"},
     {"assets", "views", "diffusion", "motion", "procedural"},
-    {"pipeline"},
+    {"pipeline", "interactive"},
     {"wire"},
-    {"service", "client"},
+    {"service", "client", "performance_stream"},
     {"cli"},
 )
 """Data flows down: a part imports only from its own row and the rows above it."""

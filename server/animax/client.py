@@ -36,9 +36,9 @@ from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
 from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import job_service_pb2_grpc as job_pb_grpc
-from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.failure import typed_errors
 from animax.wire.interactive import opening_message
+from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.request import animate_request_message
 from animax.wire.stream import Event, Result, StreamReader
 

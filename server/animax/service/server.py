@@ -22,9 +22,9 @@ from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
+from animax.service.interactive_service import Perform, perform
 from animax.service.jobs.backend import JobBackend
 from animax.service.jobs.job_service import JobServicer
-from animax.service.interactive_service import Perform, perform
 from animax.service.models import ServedModels, Source
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
