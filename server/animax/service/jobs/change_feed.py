@@ -54,6 +54,7 @@ class ChangeFeed:
     def close(self) -> None:
         """Let nobody wait any more."""
         self.closed = True
+        self.poke()  # whoever asks the store ends too
         for changed in self._waiting:
             if not changed.done():
                 changed.set_result(None)
