@@ -114,7 +114,7 @@ async def test_what_is_wrong_is_refused_by_name(running: Running, case: str) -> 
         await send(running, messages(running.glb))
     assert says in str(caught.value)
     assert len(running.server._rigs) == 0
-    assert running.server._assets._incoming == 0
+    assert running.server._assets.memory.reserved == 0
 
 
 async def test_a_chunk_over_the_limit_is_refused_by_the_transport(running: Running) -> None:
@@ -170,7 +170,7 @@ async def test_an_upload_that_stalls_is_ended_and_its_memory_freed() -> None:
         assert isinstance(error, StreamError)
         assert error.reason == "UPLOAD_STALLED"
         assert time.monotonic() - began < 2
-        assert running.server._assets._incoming == 0
+        assert running.server._assets.memory.reserved == 0
 
 
 async def test_a_cancelled_upload_frees_its_memory(running: Running) -> None:
@@ -180,9 +180,9 @@ async def test_a_cancelled_upload_frees_its_memory(running: Running) -> None:
 
     async with running.channel() as channel:
         call = pb_grpc.AssetServiceStub(channel).UploadAsset(stalls())
-        await until(lambda: running.server._assets._incoming > 0)
+        await until(lambda: running.server._assets.memory.reserved > 0)
         call.cancel()
-        await until(lambda: running.server._assets._incoming == 0, 1)
+        await until(lambda: running.server._assets.memory.reserved == 0, 1)
 
 
 async def test_uploads_together_stay_within_their_memory() -> None:
@@ -197,7 +197,7 @@ async def test_uploads_together_stay_within_their_memory() -> None:
 
         async with running.channel() as channel:
             first = pb_grpc.AssetServiceStub(channel).UploadAsset(slow())
-            await until(lambda: running.server._assets._incoming > 0)
+            await until(lambda: running.server._assets.memory.reserved > 0)
             with pytest.raises(BusyError) as caught:
                 await send(running, declared(chain_glb(20)))
             assert caught.value.reason == "MEMORY_FULL"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   animax serve
   animax serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --tls-clients ca.pem
+  animax serve --web-port 8080 --web-origin https://studio.example
   animax serve --port 0 --slots 4 --queue 64 --reflection
   animax serve --model embedded --model /srv/models/creatures
   animax serve --database postgresql://animax@db/animax --blobs s3://studio/animax
@@ -34,6 +35,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     place.add_argument("--tls-key", type=existing_file, metavar="PEM", help="private key of the certificate")
     place.add_argument(
         "--tls-clients", type=existing_file, metavar="PEM", help="roots that client certificates must have"
+    )
+    place.add_argument(
+        "--web-port",
+        type=int,
+        metavar="N",
+        help="for gRPC-Web over HTTP/1.1 too, for browsers and engines; 0 takes a free one (default: none)",
+    )
+    place.add_argument(
+        "--web-origin",
+        dest="web_origins",
+        action="append",
+        metavar="URL",
+        help="of web pages that may call, like https://studio.example; again for each further one, * for all "
+        "(default: none but those from the web port's own address)",
     )
     engine = parser.add_argument_group("engine")
     engine.add_argument(
@@ -97,11 +112,13 @@ def run(options: argparse.Namespace) -> int:
     given = {
         name: getattr(options, name)
         for name in (
-            "host", "port", "max_batch", "watch_seconds",
+            "host", "port", "web_port", "max_batch", "watch_seconds",
             "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds",
         )
         if getattr(options, name) is not None
     }  # fmt: skip
+    if options.web_origins:
+        given["web_origins"] = tuple(options.web_origins)
     if options.models:
         given["models"] = tuple(options.models)
     if options.max_asset_mib is not None:
@@ -123,5 +140,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def announce(server: Server) -> None:
-    """Tell people and scripts where; the one line on stdout."""
+    """Tell people and scripts where: one line on stdout for each port."""
     print(f"listening on {server.config.host}:{server.port}", flush=True)
+    if server.web is not None:
+        print(f"gRPC-Web on {server.config.host}:{server.web.port}", flush=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
-from animax.errors import AssetError, BusyError, OptionError, StreamError
+from animax.errors import AssetError, OptionError, RigError, StreamError
 from animax.service.boundary import checked
 from animax.service.config import ServerConfig
+from animax.service.incoming import UPLOAD_ID, ChunkedUploads, IncomingFile, IncomingMemory
 from animax.service.rig_store import RigStore
 from animax.service.waiting import within
 from animax.v1 import asset_service_pb2 as pb
@@ -21,8 +19,7 @@ from animax.wire.request import check_rig_id
 MAX_CHUNK_BYTES = 1024 * 1024
 MAX_NAME = 200
 """Characters."""
-UPLOAD_RETRY = 2.0
-"""Seconds: uploads come and go fast."""
+CHUNK = f"1 to {MAX_CHUNK_BYTES} bytes of the file"
 
 
 class AssetServicer(pb_grpc.AssetServiceServicer):
@@ -31,7 +28,8 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
     def __init__(self, config: ServerConfig, rigs: RigStore) -> None:
         self._config = config
         self._rigs = rigs
-        self._incoming = 0
+        self.memory = IncomingMemory(config.upload_bytes)
+        self.chunked = ChunkedUploads(self.memory, config.upload_idle_seconds)
 
     async def HasAsset(self, request: pb.HasAssetRequest, _: Any) -> pb.HasAssetResponse:  # noqa: N802
         """Say whether a rig is there."""
@@ -48,10 +46,33 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
         declaration = self._check(first.declaration)
         stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
-            with self._room(declaration.size_bytes):
+            with self.memory.hold(declaration.size_bytes):
                 data = await self._receive(context, declaration)
                 stored = await self._rigs.put(declaration.sha256, data, declaration.name)
         return pb.UploadAssetResponse(rig=stored.message)
+
+    async def UploadAssetChunk(  # noqa: N802
+        self, request: pb.UploadAssetChunkRequest, _: Any
+    ) -> pb.UploadAssetChunkResponse:
+        """Take one chunk of a rig in."""
+        if not UPLOAD_ID.fullmatch(request.upload_id):
+            raise OptionError("upload_id", request.upload_id, "1 to 128 characters of A-Z a-z 0-9 . _ : -")
+        declaration = self._check(request.declaration)
+        _within_limit(request.chunk)
+        stored = await self._rigs.keeps(declaration.sha256)
+        if stored is None:
+            file = self.chunked.receive(request)
+            try:
+                if not file.complete:
+                    return pb.UploadAssetChunkResponse(received_bytes=file.received)
+                stored = await self._rigs.put(declaration.sha256, file.content(), declaration.name)
+            except (AssetError, RigError):  # after any other error, the last chunk may be sent again
+                self.chunked.drop(request.upload_id)
+                raise
+            finally:
+                self.chunked.rest(request.upload_id)
+        self.chunked.drop(request.upload_id)
+        return pb.UploadAssetChunkResponse(received_bytes=declaration.size_bytes, rig=stored.message)
 
     def _check(self, declaration: pb.AssetDeclaration) -> pb.AssetDeclaration:
         limit = self._config.max_asset_bytes
@@ -64,37 +85,13 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
             raise OptionError("name", declaration.name, f"at most {MAX_NAME} printable characters")
         return declaration
 
-    @contextmanager
-    def _room(self, size: int) -> Iterator[None]:
-        if self._incoming + size > self._config.upload_bytes:
-            text = f"uploads of {self._incoming} bytes are under way; accepted: {self._config.upload_bytes} at a time"
-            raise BusyError(text, reason="MEMORY_FULL", retry_after=UPLOAD_RETRY)
-        self._incoming += size
-        try:
-            yield
-        finally:
-            self._incoming -= size
-
     async def _receive(self, context: Any, declaration: pb.AssetDeclaration) -> bytes:
-        data = bytearray()
-        digest = hashlib.sha256()
+        file = IncomingFile(declaration)
         while (message := await self._next(context)) is not None:
-            chunk = message.chunk
-            if message.WhichOneof("part") != "chunk" or not 1 <= len(chunk) <= MAX_CHUNK_BYTES:
-                raise OptionError("chunk", f"{len(chunk)} bytes", f"1 to {MAX_CHUNK_BYTES} bytes of the file")
-            if len(data) + len(chunk) > declaration.size_bytes:
-                raise AssetError(f"more than the declared {declaration.size_bytes} bytes came; accepted: exactly those")
-            data += chunk
-            digest.update(chunk)
-        if len(data) != declaration.size_bytes:
-            raise AssetError(f"{len(data)} bytes came; accepted: the declared {declaration.size_bytes}")
-        if digest.hexdigest() != declaration.sha256:
-            raise AssetError(
-                f"the bytes have SHA-256 {digest.hexdigest()}; accepted: the declared {declaration.sha256}"
-            )
-        if data[:4] != b"glTF":
-            raise AssetError("the file does not begin with 'glTF'; accepted: binary glTF, as declared")
-        return bytes(data)
+            if message.WhichOneof("part") != "chunk" or not message.chunk:
+                raise OptionError("chunk", f"{len(message.chunk)} bytes", CHUNK)
+            file.append(_within_limit(message.chunk))
+        return file.content()
 
     async def _next(self, context: Any) -> pb.UploadAssetRequest | None:
         """The next message; None at the end."""
@@ -107,3 +104,9 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
             return None
         request: pb.UploadAssetRequest = checked(message)
         return request
+
+
+def _within_limit(chunk: bytes) -> bytes:
+    if len(chunk) > MAX_CHUNK_BYTES:
+        raise OptionError("chunk", f"{len(chunk)} bytes", CHUNK)
+    return chunk

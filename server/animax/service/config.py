@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from animax.errors import OptionError
 from animax.service.jobs.settings import JobSettings
 
 MIB = 1024 * 1024
+ORIGIN = re.compile(r"\*|http://[a-z0-9.:\[\]_-]+(?<!:80)|https://[a-z0-9.:\[\]_-]+(?<!:443)")
 SLOTS = {"cpu": 2, "cuda": 8, "tensorrt": 8}
 """Requests that generate at the same time, by provider (docs/decisions.md)."""
 
@@ -36,7 +38,12 @@ class ServerConfig:
         host: address to listen on. The default is reachable from this machine alone; the service has no accounts, so
             open it to a network only behind TLS with client certificates or a gateway.
         port: 0 takes a free one.
-        tls: None speaks cleartext.
+        tls: None speaks cleartext; else both ports have it.
+        web_port: for gRPC-Web over HTTP/1.1; 0 takes a free one, None speaks none.
+        web_origins: of web pages that may call, as browsers write them (``https://studio.example``); ``*`` for all.
+            Pages from the web port's own address always may.
+        web_idle_seconds: a connection of the web port without a request, or with one whose headers do not end, is
+            closed after so long. Longer than a proxy keeps its own, or requests meet a closed connection.
         models: names or folders of the models to load; the first is the default.
         provider: where it runs: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
         threads: of the engine; None leaves the number to it.
@@ -63,6 +70,9 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     tls: Tls | None = None
+    web_port: int | None = None
+    web_origins: tuple[str, ...] = ()
+    web_idle_seconds: float = 75.0
     models: tuple[str, ...] = ("embedded",)
     provider: str = "auto"
     threads: int | None = None
@@ -92,6 +102,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
             "port": (0, 65535),
+            "web_idle_seconds": (0.1, 86_400),
             "max_queued": (0, 100_000),
             "max_variants": (1, 64),
             "max_asset_bytes": (1, 2**31),
@@ -111,7 +122,12 @@ class ServerConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise OptionError(name, value, f"{low:g} to {high:g}")
-        optional: dict[str, tuple[int, int]] = {"threads": (1, 1024), "slots": (1, 64), "max_batch": (0, 1024)}
+        optional: dict[str, tuple[int, int]] = {
+            "threads": (1, 1024),
+            "slots": (1, 64),
+            "max_batch": (0, 1024),
+            "web_port": (0, 65535),
+        }
         for name, (least, most) in optional.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -120,5 +136,11 @@ class ServerConfig:
             raise OptionError("models", self.models, "at least one")
         if not self.host:
             raise OptionError("host", self.host, "an address or host name")
+        for origin in self.web_origins:
+            if not ORIGIN.fullmatch(origin):
+                accepted = "* or scheme://host[:port] in lower case, without a path, a default port or a user"
+                raise OptionError("web_origins", origin, accepted)
+        if self.web_origins and self.web_port is None:
+            raise OptionError("web_origins", self.web_origins, "a web_port with them")
         if self.upload_bytes < self.max_asset_bytes:
             raise OptionError("upload_bytes", self.upload_bytes, f"at least max_asset_bytes, {self.max_asset_bytes}")

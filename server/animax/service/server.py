@@ -1,4 +1,4 @@
-"""The server: one port, one or more models, graceful from start to stop."""
+"""The server: a port, or two, one or more models, graceful from start to stop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -16,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from animax.assets import Limits, load_rig
 from animax.assets.rig import Rig
-from animax.errors import ServiceError
+from animax.errors import AnimaxError, ServiceError
 from animax.service.animation_service import AnimationServicer
 from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
@@ -31,12 +32,17 @@ from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
 from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc, job_service_pb2_grpc
 
+if TYPE_CHECKING:
+    from animax.service.web import WebListener
+
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE_BYTES = MAX_CHUNK_BYTES + 64 * 1024
+"""Of one message to the server."""
 CHANNEL_OPTIONS = (
     # a taken port is an error, not a second server that gets every other connection
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_CHUNK_BYTES + 64 * 1024),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # find clients that vanished without a word
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -99,6 +105,7 @@ class Server:
         self._assets = AssetServicer(config, self._rigs)
         self._boundary = Boundary()
         self._server: grpc.aio.Server | None = None
+        self.web = None if config.web_port is None else web_listener(config, self._boundary)
 
     async def start(self) -> None:
         """Listen, and warm up in the background; ``port`` is then the port in use.
@@ -108,11 +115,7 @@ class Server:
         """
         config = self.config
         server = grpc.aio.server(interceptors=(self._boundary,), options=CHANNEL_OPTIONS)
-        animation_service_pb2_grpc.add_AnimationServiceServicer_to_server(self.animation, server)
-        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(self._assets, server)
-        if self.jobs is not None:
-            job_service_pb2_grpc.add_JobServiceServicer_to_server(self._open_jobs(self.jobs), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
+        self._add_services(server, *([self.web.methods] if self.web else []))
         if config.reflection:
             reflection.enable_server_reflection([*filter(None, self._services), reflection.SERVICE_NAME], server)
         address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
@@ -125,6 +128,12 @@ class Server:
             raise ServiceError(
                 f"cannot listen on {address}; accepted: a free port of an address of this machine", reason="ADDRESS"
             ) from error
+        if self.web is not None:
+            try:
+                await self.web.open()
+            except AnimaxError:
+                await server.stop(None)
+                raise
         self._server = server
         await self.readiness.begin()
         if config.watch_seconds:
@@ -133,6 +142,9 @@ class Server:
         if self.jobs is not None:
             self.jobs.start()
         log.info("listening on %s, port %d", config.host, self.port)
+        if self.web is not None:
+            await self.web.start()
+            log.info("gRPC-Web on %s, port %d", config.host, self.web.port)
 
     async def stop(self, *, at_once: bool = False) -> None:
         """Shut down: tell health, refuse new requests, let running ones finish, end those that did not within the
@@ -153,7 +165,10 @@ class Server:
         if server is not None:
             # health watches never end on their own; calls that are left get CANCELLED. Not to be cancelled itself: a
             # connection whose peer vanished closes when its keepalive fails, and nobody needs to wait for that
-            await asyncio.wait({asyncio.ensure_future(server.stop(None))}, timeout=HANG_UP_SECONDS)
+            ends = {asyncio.ensure_future(server.stop(None))}
+            if self.web is not None:
+                ends.add(asyncio.ensure_future(self.web.stop()))
+            await asyncio.wait(ends, timeout=HANG_UP_SECONDS)
         if self.jobs is not None:
             await self.jobs.stop()
         for threads in (self._generators, self._parsers):
@@ -164,6 +179,16 @@ class Server:
         await self._boundary.idle()
         if self.jobs is not None:
             await self.jobs.idle()
+
+    def _add_services(self, *registries: Any) -> None:
+        """Tell every port what can be called."""
+        jobs = self._open_jobs(self.jobs) if self.jobs is not None else None
+        for registry in registries:
+            animation_service_pb2_grpc.add_AnimationServiceServicer_to_server(self.animation, registry)
+            asset_service_pb2_grpc.add_AssetServiceServicer_to_server(self._assets, registry)
+            if jobs is not None:
+                job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, registry)
+            health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, registry)
 
     def _open_jobs(self, backend: JobBackend) -> JobServicer:
         """Workers and servicer of the job store."""
@@ -199,6 +224,13 @@ def rig_parser(config: ServerConfig) -> Parse:
         return load_rig(data, name=name or None, limits=limits)
 
     return parse
+
+
+def web_listener(config: ServerConfig, boundary: Boundary) -> WebListener:
+    """The second port; its libraries are loaded by those who want it."""
+    from animax.service.web import WebListener
+
+    return WebListener(config, boundary, MAX_MESSAGE_BYTES)
 
 
 def asset_writers() -> Writers:

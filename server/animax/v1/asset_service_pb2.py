@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from animax.v1 import rig_pb2 as animax_dot_v1_dot_rig__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61nimax/v1/asset_service.proto\x12\tanimax.v1\x1a\x13\x61nimax/v1/rig.proto\"!\n\x0fHasAssetRequest\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\"/\n\x10HasAssetResponse\x12\x1b\n\x03rig\x18\x01 \x01(\x0b\x32\x0e.animax.v1.Rig\"a\n\x12UploadAssetRequest\x12\x32\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32\x1b.animax.v1.AssetDeclarationH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\x10\x41ssetDeclaration\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.animax.v1.AssetFormat\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"2\n\x13UploadAssetResponse\x12\x1b\n\x03rig\x18\x01 \x01(\x0b\x32\x0e.animax.v1.Rig\"\xbb\x01\n\x03Rig\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x08skeleton\x18\x03 \x01(\x0b\x32\x13.animax.v1.Skeleton\x12\x0f\n\x07\x64rivers\x18\x04 \x03(\r\x12!\n\x06stance\x18\x05 \x01(\x0b\x32\x11.animax.v1.Stance\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x14\n\x0cvertex_count\x18\x07 \x01(\r\x12\x13\n\x0bsize_metres\x18\x08 \x01(\x01*A\n\x0b\x41ssetFormat\x12\x1c\n\x18\x41SSET_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41SSET_FORMAT_GLB\x10\x01\x32\xa3\x01\n\x0c\x41ssetService\x12\x43\n\x08HasAsset\x12\x1a.animax.v1.HasAssetRequest\x1a\x1b.animax.v1.HasAssetResponse\x12N\n\x0bUploadAsset\x12\x1d.animax.v1.UploadAssetRequest\x1a\x1e.animax.v1.UploadAssetResponse(\x01\x42\x0c\xaa\x02\tAnimax.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61nimax/v1/asset_service.proto\x12\tanimax.v1\x1a\x13\x61nimax/v1/rig.proto\"!\n\x0fHasAssetRequest\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\"/\n\x10HasAssetResponse\x12\x1b\n\x03rig\x18\x01 \x01(\x0b\x32\x0e.animax.v1.Rig\"a\n\x12UploadAssetRequest\x12\x32\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32\x1b.animax.v1.AssetDeclarationH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"l\n\x10\x41ssetDeclaration\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12&\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x16.animax.v1.AssetFormat\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"2\n\x13UploadAssetResponse\x12\x1b\n\x03rig\x18\x01 \x01(\x0b\x32\x0e.animax.v1.Rig\"}\n\x17UploadAssetChunkRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x30\n\x0b\x64\x65\x63laration\x18\x02 \x01(\x0b\x32\x1b.animax.v1.AssetDeclaration\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05\x63hunk\x18\x04 \x01(\x0c\"O\n\x18UploadAssetChunkResponse\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x04\x12\x1b\n\x03rig\x18\x02 \x01(\x0b\x32\x0e.animax.v1.Rig\"\xbb\x01\n\x03Rig\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x08skeleton\x18\x03 \x01(\x0b\x32\x13.animax.v1.Skeleton\x12\x0f\n\x07\x64rivers\x18\x04 \x03(\r\x12!\n\x06stance\x18\x05 \x01(\x0b\x32\x11.animax.v1.Stance\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x14\n\x0cvertex_count\x18\x07 \x01(\r\x12\x13\n\x0bsize_metres\x18\x08 \x01(\x01*A\n\x0b\x41ssetFormat\x12\x1c\n\x18\x41SSET_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41SSET_FORMAT_GLB\x10\x01\x32\x80\x02\n\x0c\x41ssetService\x12\x43\n\x08HasAsset\x12\x1a.animax.v1.HasAssetRequest\x1a\x1b.animax.v1.HasAssetResponse\x12N\n\x0bUploadAsset\x12\x1d.animax.v1.UploadAssetRequest\x1a\x1e.animax.v1.UploadAssetResponse(\x01\x12[\n\x10UploadAssetChunk\x12\".animax.v1.UploadAssetChunkRequest\x1a#.animax.v1.UploadAssetChunkResponseB\x0c\xaa\x02\tAnimax.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'animax.v1.asset_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\252\002\tAnimax.V1'
-  _globals['_ASSETFORMAT']._serialized_start=600
-  _globals['_ASSETFORMAT']._serialized_end=665
+  _globals['_ASSETFORMAT']._serialized_start=808
+  _globals['_ASSETFORMAT']._serialized_end=873
   _globals['_HASASSETREQUEST']._serialized_start=65
   _globals['_HASASSETREQUEST']._serialized_end=98
   _globals['_HASASSETRESPONSE']._serialized_start=100
@@ -45,8 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSETDECLARATION']._serialized_end=356
   _globals['_UPLOADASSETRESPONSE']._serialized_start=358
   _globals['_UPLOADASSETRESPONSE']._serialized_end=408
-  _globals['_RIG']._serialized_start=411
-  _globals['_RIG']._serialized_end=598
-  _globals['_ASSETSERVICE']._serialized_start=668
-  _globals['_ASSETSERVICE']._serialized_end=831
+  _globals['_UPLOADASSETCHUNKREQUEST']._serialized_start=410
+  _globals['_UPLOADASSETCHUNKREQUEST']._serialized_end=535
+  _globals['_UPLOADASSETCHUNKRESPONSE']._serialized_start=537
+  _globals['_UPLOADASSETCHUNKRESPONSE']._serialized_end=616
+  _globals['_RIG']._serialized_start=619
+  _globals['_RIG']._serialized_end=806
+  _globals['_ASSETSERVICE']._serialized_start=876
+  _globals['_ASSETSERVICE']._serialized_end=1132
 # @@protoc_insertion_point(module_scope)

@@ -162,6 +162,68 @@ class UploadAssetResponse(_message.Message):
 Global___UploadAssetResponse: _TypeAlias = UploadAssetResponse  # noqa: Y015
 
 @_typing.final
+class UploadAssetChunkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    DECLARATION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Chosen by the client, a UUID for example: 1 to 128 characters of A-Z a-z 0-9 . _ : -. The same for all chunks of one file,
+    another for each other file. Whoever knows it can add to the upload.
+    """
+    offset: _builtins.int
+    """Where in the file the chunk begins: not behind what has come so far."""
+    chunk: _builtins.bytes
+    """The next bytes of the file, at most Limits.max_upload_chunk_bytes. None, at offset 0, asks how far the upload is."""
+    @_builtins.property
+    def declaration(self) -> Global___AssetDeclaration:
+        """The same in all chunks."""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        declaration: Global___AssetDeclaration | None = ...,
+        offset: _builtins.int = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "declaration", b"declaration", "offset", b"offset", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadAssetChunkRequest: _TypeAlias = UploadAssetChunkRequest  # noqa: Y015
+
+@_typing.final
+class UploadAssetChunkResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    RIG_FIELD_NUMBER: _builtins.int
+    received_bytes: _builtins.int
+    """Bytes of the file that have come so far; the next chunk begins there."""
+    @_builtins.property
+    def rig(self) -> Global___Rig:
+        """Once all of the file is there, or if the rig was there before: nothing more is to be sent."""
+
+    def __init__(
+        self,
+        *,
+        received_bytes: _builtins.int = ...,
+        rig: Global___Rig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rig", b"rig"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["received_bytes", b"received_bytes", "rig", b"rig"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadAssetChunkResponse: _TypeAlias = UploadAssetChunkResponse  # noqa: Y015
+
+@_typing.final
 class Rig(_message.Message):
     """A rig as the server understood it."""
 

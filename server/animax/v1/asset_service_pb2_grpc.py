@@ -49,6 +49,11 @@ class AssetServiceStub:
                 request_serializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetRequest.SerializeToString,
                 response_deserializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetResponse.FromString,
                 _registered_method=True)
+        self.UploadAssetChunk = channel.unary_unary(
+                '/animax.v1.AssetService/UploadAssetChunk',
+                request_serializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkRequest.SerializeToString,
+                response_deserializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkResponse.FromString,
+                _registered_method=True)
 
 
 class AssetServiceServicer:
@@ -76,6 +81,16 @@ class AssetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadAssetChunk(self, request, context):
+        """Uploads one file in calls of its own for each chunk, for clients that cannot stream to the server, as those of gRPC-Web.
+        Chunks come in order; the answer to the last one holds the rig. Every call may be repeated: a chunk that came before is
+        compared and answered again. An upload that brings nothing for Limits.upload_idle_seconds is forgotten, and so is one
+        whose file turns out to be no rig; it then starts again at offset 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AssetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -88,6 +103,11 @@ def add_AssetServiceServicer_to_server(servicer, server):
                     servicer.UploadAsset,
                     request_deserializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetRequest.FromString,
                     response_serializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetResponse.SerializeToString,
+            ),
+            'UploadAssetChunk': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadAssetChunk,
+                    request_deserializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkRequest.FromString,
+                    response_serializer=animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -149,6 +169,33 @@ class AssetService:
             '/animax.v1.AssetService/UploadAsset',
             animax_dot_v1_dot_asset__service__pb2.UploadAssetRequest.SerializeToString,
             animax_dot_v1_dot_asset__service__pb2.UploadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadAssetChunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/animax.v1.AssetService/UploadAssetChunk',
+            animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkRequest.SerializeToString,
+            animax_dot_v1_dot_asset__service__pb2.UploadAssetChunkResponse.FromString,
             options,
             channel_credentials,
             insecure,

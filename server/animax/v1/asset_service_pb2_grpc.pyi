@@ -46,6 +46,12 @@ class AssetServiceStub:
     A rig that is there already is answered at once; the client may stop sending then. Over gRPC-Web, all messages go in
     one request body, one frame after another.
     """
+    UploadAssetChunk: _grpc.UnaryUnaryMultiCallable[_asset_service_pb2.UploadAssetChunkRequest, _asset_service_pb2.UploadAssetChunkResponse]
+    """Uploads one file in calls of its own for each chunk, for clients that cannot stream to the server, as those of gRPC-Web.
+    Chunks come in order; the answer to the last one holds the rig. Every call may be repeated: a chunk that came before is
+    compared and answered again. An upload that brings nothing for Limits.upload_idle_seconds is forgotten, and so is one
+    whose file turns out to be no rig; it then starts again at offset 0.
+    """
 
 @_typing.type_check_only
 class AssetServiceAsyncStub(AssetServiceStub):
@@ -64,6 +70,12 @@ class AssetServiceAsyncStub(AssetServiceStub):
     against the limits before any byte is kept, the bytes against the declaration as they arrive, and the SHA-256 at the end.
     A rig that is there already is answered at once; the client may stop sending then. Over gRPC-Web, all messages go in
     one request body, one frame after another.
+    """
+    UploadAssetChunk: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.UploadAssetChunkRequest, _asset_service_pb2.UploadAssetChunkResponse]  # type: ignore[assignment]
+    """Uploads one file in calls of its own for each chunk, for clients that cannot stream to the server, as those of gRPC-Web.
+    Chunks come in order; the answer to the last one holds the rig. Every call may be repeated: a chunk that came before is
+    compared and answered again. An upload that brings nothing for Limits.upload_idle_seconds is forgotten, and so is one
+    whose file turns out to be no rig; it then starts again at offset 0.
     """
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,6 +104,18 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         against the limits before any byte is kept, the bytes against the declaration as they arrive, and the SHA-256 at the end.
         A rig that is there already is answered at once; the client may stop sending then. Over gRPC-Web, all messages go in
         one request body, one frame after another.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadAssetChunk(
+        self,
+        request: _asset_service_pb2.UploadAssetChunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_asset_service_pb2.UploadAssetChunkResponse, _abc.Awaitable[_asset_service_pb2.UploadAssetChunkResponse]]:
+        """Uploads one file in calls of its own for each chunk, for clients that cannot stream to the server, as those of gRPC-Web.
+        Chunks come in order; the answer to the last one holds the rig. Every call may be repeated: a chunk that came before is
+        compared and answered again. An upload that brings nothing for Limits.upload_idle_seconds is forgotten, and so is one
+        whose file turns out to be no rig; it then starts again at offset 0.
         """
 
 def add_AssetServiceServicer_to_server(servicer: AssetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,138 @@
+"""The second port: HTTP/1.1, and how it opens and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+
+from animax.errors import OptionError, ServiceError
+from animax.service.boundary import Boundary
+from animax.service.config import ServerConfig, Tls
+from animax.service.web.bridge import Bridge, Methods
+from animax.service.web.origins import Origins
+
+MAX_HEADER_LINE = 16 * 1024
+"""Bytes of the request line, and of one header."""
+MAX_HEADERS = 64
+HANDSHAKE_SECONDS = 10.0
+LINGER_SECONDS = 2.0
+"""For the rest of a request that is answered before its end."""
+HANG_UP_SECONDS = 1.0
+"""For the connections to take the statuses of calls that were ended."""
+
+http_log = logging.getLogger(f"{__name__}.http")
+http_log.setLevel(logging.CRITICAL)  # what anybody may send to an open port is not worth a trace; they get a 400
+
+
+class WebListener:
+    """Serves ``methods`` over gRPC-Web. All methods belong to one event loop.
+
+    Args:
+        config: with a ``web_port``.
+        boundary: that of the gRPC port, so that calls are counted together.
+        max_message: bytes of one message of a request.
+    """
+
+    def __init__(self, config: ServerConfig, boundary: Boundary, max_message: int) -> None:
+        assert config.web_port is not None
+        self.methods = Methods()
+        self.port = config.web_port
+        self._config = config
+        self._bridge = Bridge(
+            self.methods,
+            boundary,
+            Origins(config.web_origins, config.host),
+            max_message=max_message,
+            read_seconds=config.upload_idle_seconds,
+            write_seconds=config.write_timeout_seconds,
+        )
+        self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Take the port; nobody is answered before ``start``.
+
+        Raises:
+            ServiceError: the address cannot be listened on.
+            OptionError: certificate and key are not usable.
+        """
+        config = self._config
+        security = None if config.tls is None else tls_context(config.tls)
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._bridge.handle)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=http_log,
+            handler_cancellation=True,
+            keepalive_timeout=config.web_idle_seconds,
+            max_line_size=MAX_HEADER_LINE,
+            max_field_size=MAX_HEADER_LINE,
+            max_headers=MAX_HEADERS,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+            shutdown_timeout=HANG_UP_SECONDS,
+        )
+        await runner.setup()
+        assert runner.server is not None
+        try:
+            self._listening = await asyncio.get_running_loop().create_server(
+                runner.server,
+                config.host,
+                config.web_port,
+                ssl=security,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if security else None,
+                start_serving=False,
+            )
+        except OSError as error:
+            await runner.cleanup()
+            text = (
+                f"cannot listen on {config.host}:{config.web_port}; accepted: a free port of an address of this machine"
+            )
+            raise ServiceError(text, reason="ADDRESS") from error
+        self._runner = runner
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def start(self) -> None:
+        """Answer."""
+        assert self._listening is not None
+        await self._listening.start_serving()
+
+    async def stop(self) -> None:
+        """Take no more connections, end the calls that are left with CANCELLED, and close."""
+        listening, self._listening = self._listening, None
+        runner, self._runner = self._runner, None
+        if listening is not None:
+            listening.close()
+        for call in self._bridge.calls:
+            call.cancel()
+        if runner is not None:
+            await runner.cleanup()
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """The transport security of the gRPC port, for this one.
+
+    Raises:
+        OptionError: certificate and key are not usable.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # the ssl module reads certificates and keys from files only; the folder is this user's alone
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "identity.pem"
+            path.write_bytes(tls.key + b"\n" + tls.certificate)
+            context.load_cert_chain(path)
+        if tls.client_authority is not None:
+            context.load_verify_locations(cadata=tls.client_authority.decode("ascii"))
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (ssl.SSLError, UnicodeDecodeError):
+        raise OptionError("tls", "what is no certificate with its key", "PEM: a chain, its key, roots") from None
+    return context
