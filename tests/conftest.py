@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -64,3 +65,26 @@ def blender_python() -> Path:
     if not python.is_file():
         lacking("Blender's Python module is not installed (python run.py interop)")
     return python
+
+
+@pytest.fixture(scope="session")
+def authority(
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+) -> Callable[[str], list[bytes]]:
+    """Issues certificates: ``[roots, certificate, key]`` for a common name, all from one authority of this test's."""
+    openssl, folder = program("openssl", "apt install openssl"), tmp_path_factory.mktemp("certificates")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+
+    def call(*arguments: str) -> None:
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+
+    call("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
+
+    def issue(name: str) -> list[bytes]:
+        (folder / "names").write_text(f"subjectAltName=DNS:{name}")
+        call("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
+        call("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+        return [(folder / file).read_bytes() for file in ("ca.pem", f"{name}.pem", f"{name}.key")]
+
+    return issue

@@ -36,6 +36,7 @@ from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
 from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import job_service_pb2_grpc as job_pb_grpc
+from animax.wire.channel import channel_options
 from animax.wire.failure import typed_errors
 from animax.wire.interactive import opening_message
 from animax.wire.jobs import create_message, list_message, result_message
@@ -56,7 +57,6 @@ __all__ = [
 OnProgress = Callable[[pb.Progress], object]
 UPLOAD_CHUNK = 256 * 1024
 """Bytes."""
-LOOPBACK = ("localhost", "127.", "[::1]", "unix:")
 
 
 class Client:
@@ -479,14 +479,6 @@ class AsyncAnimationStream:
             if on_progress is not None and isinstance(event, pb.Progress):
                 on_progress(event)
         return self._reader.result()
-
-
-def channel_options(target: str) -> list[tuple[str, int]]:
-    """Options of a channel: find a server that vanished while it has our call; never ask a proxy for this machine."""
-    options = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000)]
-    if target.startswith(LOOPBACK):
-        options.append(("grpc.enable_http_proxy", 0))
-    return options
 
 
 def read_source(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:

@@ -24,6 +24,7 @@ def test_without_options_the_defaults_are_the_service_s_own(started, tmp_path, m
 
 def test_every_option_arrives(started):
     arguments = "--host 0.0.0.0 --port 0 --slots 3 --queue 5 --max-asset-mib 10 --max-seconds 60 --grace 5 --drain 1"
+    arguments += " --metrics-port 9464 --metrics-host 0.0.0.0 --traces --log-prompts --log-format json"
     assert main(["serve", *arguments.split(), "--provider", "cpu", "--threads", "2", "--reflection", "--no-jobs"]) == 0
     assert started == [
         ServerConfig(
@@ -38,6 +39,10 @@ def test_every_option_arrives(started):
             provider="cpu",
             threads=2,
             reflection=True,
+            metrics_port=9464,
+            metrics_host="0.0.0.0",
+            traces=True,
+            log_prompts=True,
         )
     ]
 
@@ -51,7 +56,8 @@ def test_certificates_are_read(started, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--port", "99999"], ["--queue", "-1"], ["--tls-key", __file__], ["--grace", "nan"]]
+    "options",
+    [["--port", "99999"], ["--metrics-port", "-1"], ["--queue", "-1"], ["--tls-key", __file__], ["--grace", "nan"]],
 )
 def test_what_a_server_cannot_do_is_status_2(started, options, capsys):
     assert main(["serve", *options]) == 2

@@ -76,6 +76,7 @@ def test_what_waits_goes_into_the_next_call_together_in_order():
         for one in made:
             one.result(10)
     assert network.batches == [[1], [2, 3, 4, 5], [6, 7]]
+    assert batcher.batch_sizes == {1: 1, 4: 1, 2: 1}
 
 
 def test_lanes_run_at_the_same_time_and_never_more_than_there_are():

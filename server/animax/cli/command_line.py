@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from animax.cli.animate import add_command as add_animate
 from animax.cli.batch import add_command as add_batch
 from animax.cli.bench import add_command as add_bench
+from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
 from animax.cli.jobs import add_command as add_jobs
 from animax.cli.models import add_command as add_models
 from animax.cli.serve import add_command as add_serve
 from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
+from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
 from animax.errors import AnimaxError, Cancelled, OptionError
 
@@ -73,7 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    every = (add_animate, add_batch, add_serve, add_work, add_jobs, add_inspect, add_bench, add_models)
+    every = (
+        add_animate, add_batch, add_serve, add_work, add_jobs, add_top, add_health, add_inspect, add_bench, add_models,
+    )  # fmt: skip
     for add_command in every:
         add_command(commands)
     return parser

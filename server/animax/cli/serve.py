@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from typing import TYPE_CHECKING
 
 from animax.cli.options import add_provider, existing_file, new_command, positive
 from animax.cli.status import DONE
 from animax.cli.store_options import add_store, settings_of
+from animax.cli.watch_options import add_watching, start_log, watching
 from animax.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ EXAMPLES = """\
   animax serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --tls-clients ca.pem
   animax serve --web-port 8080 --web-origin https://studio.example
   animax serve --port 0 --slots 4 --queue 64 --reflection
+  animax serve --metrics-port 9464 --log-format json
   animax serve --model embedded --model /srv/models/creatures
   animax serve --database postgresql://animax@db/animax --blobs s3://studio/animax
 """
@@ -95,17 +95,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_store(parser)
     parser.add_argument("--no-jobs", action="store_true", help="keep nothing: rigs in memory, no job service")
     parser.add_argument("--reflection", action="store_true", help="let clients list the services (grpcurl)")
-    parser.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
-    )
+    add_watching(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    start_log(options)
     from animax.service import ServerConfig, serve
     from animax.service.config import MIB, Tls
 
@@ -130,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
         given["tls"] = Tls(options.tls_certificate.read_bytes(), options.tls_key.read_bytes(), authority)
     config = ServerConfig(
         **given,
+        **watching(options),
         provider=options.provider,
         threads=options.threads,
         reflection=options.reflection,
@@ -144,3 +141,5 @@ def announce(server: Server) -> None:
     print(f"listening on {server.config.host}:{server.port}", flush=True)
     if server.web is not None:
         print(f"gRPC-Web on {server.config.host}:{server.web.port}", flush=True)
+    if server.monitor is not None:
+        print(f"status on http://{server.monitor.host}:{server.monitor.port}/", flush=True)

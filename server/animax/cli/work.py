@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import sys
 
 from animax.cli.options import add_provider, new_command, positive
 from animax.cli.status import DONE
 from animax.cli.store_options import add_store, settings_of
+from animax.cli.watch_options import add_watching, start_log, watching
 
 EXAMPLES = """\
   animax work --database postgresql://animax@db/animax --blobs s3://studio/animax --slots 4
@@ -36,17 +35,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--grace", type=float, metavar="S", default=30.0, help="for jobs at work at shutdown (default: 30)"
     )
-    parser.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
-    )
+    add_watching(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Work until told to stop."""
-    logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    start_log(options)
     from animax.pipeline import animate
     from animax.service.config import ServerConfig
     from animax.service.jobs.work import work
@@ -60,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         slots=options.slots,
         grace_seconds=options.grace,
         jobs=settings_of(options),
+        **watching(options),
     )
     models = ServedModels.load([model_source(name, config) for name in config.models])
     started = lambda: print("working", flush=True)  # noqa: E731

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -50,11 +50,15 @@ class StepBatcher:
         denoiser: the network; called from several threads with more than one lane.
         max_batch: samples in one network call. With 1, a result does not depend on who else is there, to the bit.
         lanes: network calls at the same time. What waits is shared out evenly among them.
+
+    Attributes:
+        batch_sizes: network calls so far, by number of samples.
     """
 
     def __init__(self, denoiser: Denoiser, max_batch: int, lanes: int = 1) -> None:
         self.max_batch = max_batch
         self.lanes = lanes
+        self.batch_sizes: Counter[int] = Counter()
         self._denoiser = denoiser
         self._waiting: deque[_Sample] = deque()
         self._changed = Condition()
@@ -96,6 +100,7 @@ class StepBatcher:
                 if not batch:
                     self._busy -= 1
                     return
+                self.batch_sizes[len(batch)] += 1
             began = time.monotonic()
             self._run(batch)
             size, shared = len(batch), batch[0].call is not batch[-1].call

@@ -20,6 +20,7 @@ from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Generation, Model, Product, Writers
 from animax.service.interactive_service import InteractiveService, Perform, perform
 from animax.service.models import ServedModels
+from animax.service.observe.record import record
 from animax.service.readiness import Readiness, State
 from animax.service.rig_store import RigStore
 from animax.service.stream_messages import clip_messages, clip_summary, header_message, model_message
@@ -156,8 +157,10 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         """Animate a rig."""
         arrived = time.monotonic()
         order = read_animate_request(request, self._config.max_variants)
+        record().note(order.request.prompt, rig_id=order.rig_id, seed=order.request.seed, variants=order.variants)
         self._readiness.require()
         model = self._models.get(order.model)
+        record().note(model=model.name)
         await self._rigs.fetch(order.rig_id)
         with self._rigs.lease(order.rig_id) as stored:
             rig = (
@@ -224,6 +227,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 ticket.release()
             else:
                 generation.stop()
+                record().went_through(generation.clock.spans())
 
     async def _wait(self, performance: Performance, variant: int, ticket: Ticket) -> None:
         began = time.monotonic()
@@ -234,7 +238,9 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 await asyncio.wait({granted}, timeout=self._pause(performance))
             finally:
                 granted.cancel()
-        performance.queued_seconds += time.monotonic() - began
+        waited = time.monotonic() - began
+        performance.queued_seconds += waited
+        record().queued(waited)
 
     async def _watch(self, performance: Performance, variant: int, generation: Generation) -> None:
         while not await generation.news(self._pause(performance)):
@@ -258,6 +264,8 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         seed = performance.order.variant(variant).seed
         for message in clip_messages(variant, seed, product):
             await performance.outlet.write(message)
+            if message.HasField("frames"):
+                record().frame_sent()
         performance.summaries.append(clip_summary(variant, seed, product))
 
 

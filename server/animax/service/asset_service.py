@@ -10,6 +10,7 @@ from animax.errors import AssetError, OptionError, RigError, StreamError
 from animax.service.boundary import checked
 from animax.service.config import ServerConfig
 from animax.service.incoming import UPLOAD_ID, ChunkedUploads, IncomingFile, IncomingMemory
+from animax.service.observe.record import record
 from animax.service.rig_store import RigStore
 from animax.service.waiting import within
 from animax.v1 import asset_service_pb2 as pb
@@ -44,6 +45,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
                 "part", first.WhichOneof("part") if first else None, "the declaration in the first message"
             )
         declaration = self._check(first.declaration)
+        record().note(rig_id=declaration.sha256)
         stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
             with self.memory.hold(declaration.size_bytes):
@@ -58,10 +60,12 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
         if not UPLOAD_ID.fullmatch(request.upload_id):
             raise OptionError("upload_id", request.upload_id, "1 to 128 characters of A-Z a-z 0-9 . _ : -")
         declaration = self._check(request.declaration)
+        record().note(rig_id=declaration.sha256)
         _within_limit(request.chunk)
         stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
             file = self.chunked.receive(request)
+            record().uploaded(len(request.chunk))
             try:
                 if not file.complete:
                     return pb.UploadAssetChunkResponse(received_bytes=file.received)
@@ -91,6 +95,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
             if message.WhichOneof("part") != "chunk" or not message.chunk:
                 raise OptionError("chunk", f"{len(message.chunk)} bytes", CHUNK)
             file.append(_within_limit(message.chunk))
+            record().uploaded(len(message.chunk))
         return file.content()
 
     async def _next(self, context: Any) -> pb.UploadAssetRequest | None:

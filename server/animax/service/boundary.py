@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from animax.service.observe.observer import REQUEST_ID, Observer
+from animax.service.observe.record import Record
 from animax.service.waiting import within
-from animax.wire.failure import MalformedMessage, status_of
+from animax.wire.failure import MalformedMessage, code_of, reason_of, status_of
 
+ALWAYS_ANSWERED = frozenset({"animax.v1.AnimationService/GetCapabilities"})
+"""Also while the server shuts down: it says so itself."""
+LATE_SECONDS = 0.05
 ABORT_SECONDS = 1.0
 """A status waits behind what a stalled reader has not taken; the transport keeps it for when the reader goes on."""
 
@@ -34,10 +41,17 @@ def checked(message: Any) -> Any:
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Maps errors to statuses and counts the calls of animax.v1 that are in progress."""
+    """Maps errors to statuses, has every call observed, and counts the calls of animax.v1 that are in progress.
 
-    def __init__(self) -> None:
+    Args:
+        observer: told of every call.
+        admit: raises what refuses every new call, or returns. ``ALWAYS_ANSWERED`` are not refused.
+    """
+
+    def __init__(self, observer: Observer, admit: Callable[[], None]) -> None:
         self.active = 0
+        self._observer = observer
+        self._admit = admit
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -48,21 +62,37 @@ class Boundary(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Wrap the handler."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/animax.v1."):
+        method = handler_call_details.method.removeprefix("/")
+        if handler is None or not method.startswith("animax.v1."):
             return handler
         kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        wrapped = {kind: self._guarded(getattr(handler, kind)) for kind in kinds if getattr(handler, kind)}
+        wrapped = {kind: self._guarded(method, getattr(handler, kind)) for kind in kinds if getattr(handler, kind)}
         return handler._replace(request_deserializer=_tolerant(handler.request_deserializer), **wrapped)
 
-    def _guarded(self, method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _guarded(
+        self, method: str, handle: Callable[[Any, Any], Awaitable[Any]]
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def call(request: Any, context: Any) -> Any:
             self.active += 1
             self._idle.clear()
+            record = self._observer.begin(method, context.invocation_metadata() or ())
+            code, reason = grpc.StatusCode.CANCELLED, "CANCELLED"
             try:
-                return await method(checked(request), context)
+                context.set_trailing_metadata(_trailer(record))
+                if method not in ALWAYS_ANSWERED:
+                    self._admit()
+                answer = await handle(checked(request), context)
+                code, reason = grpc.StatusCode.OK, ""
+                return answer
+            except asyncio.CancelledError:
+                code, reason = _left(context, time.monotonic() - record.began)
+                raise
             except Exception as error:
-                await _abort(context, error)
+                status = status_of(error)
+                code, reason = code_of(status), reason_of(status)
+                await _abort(context, status, _trailer(record))
             finally:
+                self._observer.end(record, code.name, reason)
                 self.active -= 1
                 if not self.active:
                     self._idle.set()
@@ -80,7 +110,23 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return attempt
 
 
-async def _abort(context: Any, error: Exception) -> None:
-    status = rpc_status.to_status(status_of(error))
+async def _abort(context: Any, told: status_pb2.Status, trailer: tuple[tuple[str, str], ...]) -> None:
+    status = rpc_status.to_status(told)
     with suppress(TimeoutError):
-        await within(context.abort(status.code, status.details, status.trailing_metadata), ABORT_SECONDS)
+        await within(context.abort(status.code, status.details, (*status.trailing_metadata, *trailer)), ABORT_SECONDS)
+
+
+def _trailer(record: Record) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID, record.request_id),)
+
+
+def _left(context: Any, seconds: float) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of a call that was cancelled under its handler: by its deadline, or by whoever made it.
+
+    Client and server keep time apart, and a deadline is rounded up on its way by as much as a hundredth: the client's
+    own end of it may come first.
+    """
+    left = context.time_remaining()
+    if left is not None and left <= LATE_SECONDS + 0.01 * seconds:
+        return grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE"
+    return grpc.StatusCode.CANCELLED, "CANCELLED"

@@ -64,6 +64,10 @@ class ServerConfig:
         drain_seconds: between telling health NOT_SERVING and refusing new requests, for a load balancer to notice.
         watch_seconds: between looks at the models' manifests; a changed model is loaded anew. 0 looks only on SIGHUP.
         reflection: let clients list the services (for grpcurl and the like).
+        metrics_port: plain HTTP for metrics, probes and the status page; 0 takes a free one, None opens none.
+        metrics_host: address of ``metrics_port``. It has no accounts either, and tells nothing that was asked for.
+        log_prompts: let the log hold prompts.
+        traces: send OpenTelemetry spans to where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says; needs ``animax[otel]``.
         jobs: where jobs, rigs and results are kept; None keeps rigs in memory and has no JobService.
     """
 
@@ -93,6 +97,10 @@ class ServerConfig:
     drain_seconds: float = 0.0
     watch_seconds: float = 2.0
     reflection: bool = False
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    log_prompts: bool = False
+    traces: bool = False
     jobs: JobSettings | None = None
 
     def slots_on(self, provider: str) -> int:
@@ -127,6 +135,7 @@ class ServerConfig:
             "slots": (1, 64),
             "max_batch": (0, 1024),
             "web_port": (0, 65535),
+            "metrics_port": (0, 65535),
         }
         for name, (least, most) in optional.items():
             value = getattr(self, name)
@@ -134,8 +143,9 @@ class ServerConfig:
                 raise OptionError(name, value, f"{least} to {most}")
         if not self.models:
             raise OptionError("models", self.models, "at least one")
-        if not self.host:
-            raise OptionError("host", self.host, "an address or host name")
+        for name in ("host", "metrics_host"):
+            if not getattr(self, name):
+                raise OptionError(name, getattr(self, name), "an address or host name")
         for origin in self.web_origins:
             if not ORIGIN.fullmatch(origin):
                 accepted = "* or scheme://host[:port] in lower case, without a path, a default port or a user"

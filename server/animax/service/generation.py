@@ -17,6 +17,7 @@ from animax.assets.skeleton import Skeleton
 from animax.errors import Cancelled
 from animax.motion.clip import Clip
 from animax.request import OnProgress, Progress, Request, ShouldStop
+from animax.service.stage_clock import StageClock
 from animax.service.waiting import within
 from animax.v1 import animation_service_pb2 as pb
 from animax.wire.clip import PackedClip, pack
@@ -133,6 +134,7 @@ class Generation:
         done: the product, or the error; set on the event loop after the thread has let go of the engine.
         latest: what was last heard of it; a file being written is told by ``writing``.
         writing: the files are being written.
+        clock: of its stages.
     """
 
     def __init__(self) -> None:
@@ -142,6 +144,7 @@ class Generation:
         self.done: asyncio.Future[Product] = self._loop.create_future()
         self.latest: Progress | None = None
         self.writing = False
+        self.clock = StageClock()
 
     @classmethod
     def start(
@@ -180,6 +183,20 @@ class Generation:
         file_formats: Sequence[pb.FileFormat.ValueType],
         writers: Writers,
     ) -> Product:
+        try:
+            return self._make(animate, model, rig, request, file_formats, writers)
+        finally:
+            self.clock.leave()
+
+    def _make(
+        self,
+        animate: Animate,
+        model: Model,
+        rig: Rig,
+        request: Request,
+        file_formats: Sequence[pb.FileFormat.ValueType],
+        writers: Writers,
+    ) -> Product:
         if self._stop.is_set():
             raise Cancelled("cancelled before it began")
         animation = animate(rig, request, model, progress=self._report, should_stop=self._stop.is_set)
@@ -189,6 +206,7 @@ class Generation:
         if file_formats:
             began = time.monotonic()
             self.writing = True
+            self.clock.enter("write")
             self._tell()
             for file_format in file_formats:
                 if self._stop.is_set():
@@ -202,6 +220,7 @@ class Generation:
 
     def _report(self, progress: Progress) -> None:
         self.latest = progress
+        self.clock.enter(progress.stage.value)
         self._tell()
 
     def _tell(self) -> None:

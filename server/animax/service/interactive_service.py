@@ -24,8 +24,10 @@ from animax.service.admission import Slots, Ticket
 from animax.service.boundary import checked
 from animax.service.config import ServerConfig
 from animax.service.models import ServedModels
+from animax.service.observe.record import record
 from animax.service.readiness import Readiness, State
 from animax.service.rig_store import RigStore
+from animax.service.stage_clock import StageClock
 from animax.service.stream_messages import header_message
 from animax.service.unread import Outlet
 from animax.service.waiting import within
@@ -86,6 +88,7 @@ class Work:
     done: asyncio.Future[None]
     stop: threading.Event
     covers: int
+    clock: StageClock
     latest: Progress | None = None
 
 
@@ -118,6 +121,8 @@ class InteractiveService:
         self.readiness.require()
         order = opening.order
         model = self.models.get(order.model)
+        record().note(order.request.prompt, rig_id=order.rig_id, seed=order.request.seed, model=model.name)
+        await self.rigs.fetch(order.rig_id)
         with self.rigs.lease(order.rig_id) as stored:
             rig = stored.rig
             if order.facing:
@@ -211,6 +216,7 @@ class _Performer:
         """Stop what runs and give back what is held."""
         self._listening.cancel()
         if self._work is not None:
+            record().went_through(self._work.clock.spans())
             self._work.stop.set()  # its thread gives the slot back
         elif self._ticket is not None:
             self._ticket.release()
@@ -222,6 +228,7 @@ class _Performer:
         work = self._work
         if work is not None and work.done.done():
             self._work = None
+            record().went_through(work.clock.spans())
             work.done.result()
             assert self._performance is not None
             self._told = time.monotonic()
@@ -272,10 +279,12 @@ class _Performer:
                 await self._tell(pb.STAGE_QUEUED, queue_position=ticket.position)
             with suppress(TimeoutError):
                 await within(ticket.granted.wait(), SLICE if self._packed else service.config.progress_seconds)
-        self._queued += time.monotonic() - began
+        waited = time.monotonic() - began
+        self._queued += waited
+        record().queued(waited)
         loop = asyncio.get_running_loop()
         stop, done = threading.Event(), loop.create_future()
-        work = Work(done, stop, self._windows)
+        work = Work(done, stop, self._windows, StageClock())
         course, self._windows = self._course, self._windows + 1
 
         def report(progress: Progress) -> None:
@@ -284,6 +293,7 @@ class _Performer:
         def make() -> None:
             if stop.is_set():
                 raise Cancelled("cancelled before a window")
+            work.clock.enter("window")
             if self._performance is None:
                 request = self._opening.order.request
                 self._performance = service.perform(self._rig, request, self._model, course.steering)
@@ -292,6 +302,8 @@ class _Performer:
             self._starts.append(before)
 
         def ended(future: Any) -> None:
+            work.clock.leave()
+
             def on_loop() -> None:
                 ticket.release()
                 if done.cancelled():
@@ -341,6 +353,7 @@ class _Performer:
         frames = self._packed.message(pose.rotations, pose.translations)
         self._told = time.monotonic()
         await self.outlet.write(pb.AnimateInteractiveResponse(frames=frames))
+        record().frame_sent()
         return True
 
     async def _acknowledge(self) -> None:

@@ -38,6 +38,7 @@ class Readiness:
         self.state = State.WARMING_UP
         self.health = health.aio.HealthServicer()
         self._services = services
+        self._leaving = False
         self._models = models
         self._executor = executor
         self._warming: asyncio.Task[None] | None = None
@@ -47,16 +48,30 @@ class Readiness:
         await self._tell(State.WARMING_UP)
         self._warming = asyncio.create_task(self._warm_up())
 
+    @property
+    def serving(self) -> bool:
+        """What health is told."""
+        return self.state is State.READY and not self._leaving
+
     def require(self) -> None:
         """Return when ready.
 
         Raises:
             UnavailableError: not ready.
         """
-        if self.state is State.DRAINING:
-            raise UnavailableError("the server is shutting down", reason="DRAINING")
+        self.require_open()
         if self.state is not State.READY:
             raise UnavailableError(f"the server is {self.state.value}", reason="NOT_READY", retry_after=FIRST_RETRY)
+
+    def require_open(self) -> None:
+        """Return unless the server is shutting down.
+
+        Raises:
+            UnavailableError: it is.
+        """
+        if self.state is State.DRAINING:
+            # a balancer has another server at once, a client without one may find this one started anew
+            raise UnavailableError("the server is shutting down", reason="DRAINING", retry_after=FIRST_RETRY)
 
     async def engine_failed(self) -> None:
         """Tell NOT_SERVING and warm up again until that works."""
@@ -66,6 +81,7 @@ class Readiness:
 
     async def drain(self, seconds: float) -> None:
         """Tell NOT_SERVING for good; ``seconds`` later, refuse requests."""
+        self._leaving = True
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)
         self.state = State.DRAINING

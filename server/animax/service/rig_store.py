@@ -57,7 +57,12 @@ class StoredRig:
 
 
 class RigStore:
-    """At most ``max_bytes`` of rigs. Belongs to one event loop; parsing runs in ``executor``."""
+    """At most ``max_bytes`` of rigs. Belongs to one event loop; parsing runs in ``executor``.
+
+    Attributes:
+        hits: how often a rig was fetched that was in memory.
+        misses: how often one was not.
+    """
 
     def __init__(self, parse: Parse, max_bytes: int, executor: Executor, disk: RigDisk | None = None) -> None:
         self._parse = parse
@@ -66,6 +71,8 @@ class RigStore:
         self._disk = disk
         self._rigs: OrderedDict[str, StoredRig] = OrderedDict()
         self._parsing: dict[str, asyncio.Task[StoredRig]] = {}
+        self.hits = 0
+        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._rigs)
@@ -89,11 +96,10 @@ class RigStore:
             BusyError: there is no room for it in memory.
             UnavailableError: the disk cannot be reached.
         """
-        stored = self.find(rig_id)
-        if stored is not None or self._disk is None:
-            return stored
-        file = await self._disk.read(rig_id)
-        return None if file is None else await self._shared(rig_id, *file)
+        here = rig_id in self._rigs
+        self.hits += here
+        self.misses += not here
+        return await self._wanted(rig_id)
 
     async def keeps(self, rig_id: str) -> StoredRig | None:
         """The rig, if all that can be asked for with it can be done without another upload; else None.
@@ -103,7 +109,14 @@ class RigStore:
         """
         if self._disk is not None and not await self._disk.touch(rig_id):
             return None
-        return await self.fetch(rig_id)
+        return await self._wanted(rig_id)
+
+    async def _wanted(self, rig_id: str) -> StoredRig | None:
+        stored = self.find(rig_id)
+        if stored is not None or self._disk is None:
+            return stored
+        file = await self._disk.read(rig_id)
+        return None if file is None else await self._shared(rig_id, *file)
 
     @contextmanager
     def lease(self, rig_id: str) -> Iterator[StoredRig]:

@@ -27,6 +27,10 @@ from animax.service.interactive_service import Perform, perform
 from animax.service.jobs.backend import JobBackend
 from animax.service.jobs.job_service import JobServicer
 from animax.service.models import ServedModels, Source
+from animax.service.observe.monitor import Monitor
+from animax.service.observe.observer import Observer
+from animax.service.observe.snapshot import Observed
+from animax.service.observe.tracing import Tracing
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
@@ -67,6 +71,7 @@ class Server:
         parse: uploaded bytes and a name to a rig; default: ``animax.assets.load_rig`` with the configured limits.
         writers: for files; default: those of ``animax.assets``.
         perform: ``animax.interactive.Performance`` or what stands for it.
+        tracing: of calls and jobs; default: as configured.
     """
 
     def __init__(
@@ -78,12 +83,15 @@ class Server:
         parse: Parse | None = None,
         writers: Writers | None = None,
         perform: Perform = perform,
+        tracing: Tracing | None = None,
     ) -> None:
         self.config = config
         self.port = config.port
         self.models = models
         self._animate = animate
         self._watching: asyncio.Task[None] | None = None
+        self.observer = Observer(tracing or Tracing.configured(config.traces), log_prompts=config.log_prompts)
+        self.monitor: Monitor | None = None
         self._generators = ThreadPoolExecutor(config.slots_on(models.default.provider), "animax-generate")
         self._parsers = ThreadPoolExecutor(PARSERS, "animax-parse")
         self._writers = writers or asset_writers()
@@ -103,7 +111,7 @@ class Server:
             perform=perform,
         )
         self._assets = AssetServicer(config, self._rigs)
-        self._boundary = Boundary()
+        self._boundary = Boundary(self.observer, self.readiness.require_open)
         self._server: grpc.aio.Server | None = None
         self.web = None if config.web_port is None else web_listener(config, self._boundary)
 
@@ -128,12 +136,15 @@ class Server:
             raise ServiceError(
                 f"cannot listen on {address}; accepted: a free port of an address of this machine", reason="ADDRESS"
             ) from error
-        if self.web is not None:
-            try:
+        try:
+            if self.web is not None:
                 await self.web.open()
-            except AnimaxError:
-                await server.stop(None)
-                raise
+            self.monitor = self._open_monitor()
+        except AnimaxError:
+            await server.stop(None)
+            if self.web is not None:
+                await self.web.stop()
+            raise
         self._server = server
         await self.readiness.begin()
         if config.watch_seconds:
@@ -173,6 +184,24 @@ class Server:
             await self.jobs.stop()
         for threads in (self._generators, self._parsers):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self.observer.close)
+        monitor, self.monitor = self.monitor, None
+        if monitor is not None:  # last, so that probes and scrapes see the end coming
+            await monitor.stop()
+
+    def _open_monitor(self) -> Monitor | None:
+        if self.config.metrics_port is None:
+            return None
+        observed = Observed(
+            self.observer.metrics,
+            models=self.models,
+            slots=self.animation.slots,
+            rigs=self._rigs,
+            readiness=self.readiness,
+            jobs=self.jobs,
+            unread=self.animation.unread,
+        )
+        return Monitor(observed, self.config.metrics_host, self.config.metrics_port)
 
     async def _idle(self) -> None:
         """Wait until no call is in progress and no job is at work."""
@@ -203,6 +232,7 @@ class Server:
             executor=self._generators,
             slots=animation.slots,
             readiness=self.readiness,
+            observer=self.observer,
             progress_seconds=config.progress_seconds,
         )
         return JobServicer(

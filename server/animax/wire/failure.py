@@ -84,6 +84,11 @@ def status_of(error: Exception) -> status_pb2.Status:
     return _status(grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error; the server's log has it as {reference}")
 
 
+def code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    """The code of a status."""
+    return next((known for known in grpc.StatusCode if known.value[0] == status.code), grpc.StatusCode.UNKNOWN)
+
+
 def reason_of(status: status_pb2.Status) -> str:
     """The reason in the details of a status."""
     info = details_pb.ErrorInfo()
@@ -104,8 +109,7 @@ def failure_error(code: int, reason: str, message: str) -> AnimaxError:
     kind = _BY_REASON.get(reason)
     if kind is not None and not issubclass(kind, OptionError):
         return kind(message)
-    name = next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.UNKNOWN)
-    return _BY_CODE.get(name, ServiceError)(message, reason=reason)
+    return _BY_CODE.get(code_of(status_pb2.Status(code=code)), ServiceError)(message, reason=reason)
 
 
 def _status(code: grpc.StatusCode, reason: str, text: str, error: AnimaxError | None = None) -> status_pb2.Status:

@@ -24,6 +24,8 @@ from animax.service.jobs.job_store import JobStore
 from animax.service.jobs.result_file import finish, write_result
 from animax.service.jobs.settings import JobSettings
 from animax.service.models import ServedModels
+from animax.service.observe.observer import Observer
+from animax.service.observe.record import record
 from animax.service.readiness import Readiness
 from animax.service.rig_store import RigStore
 from animax.service.stream_messages import clip_messages, clip_summary, header_message
@@ -69,6 +71,7 @@ class Workshop:
     executor: Executor
     slots: Slots
     readiness: Readiness
+    observer: Observer
     changed: Callable[[], None]
     progress_seconds: float
 
@@ -112,20 +115,29 @@ class Attempt:
         Args:
             ticket: with its slot; released in any case.
         """
-        keeping = asyncio.create_task(self._keep())
-        try:
-            await self._make(ticket)
-        except Exception as error:
-            await self._give_up(error)
-        finally:
-            keeping.cancel()
-            ticket.release()
-            self._shop.changed()
+        with self._shop.observer.attempt(self.job_id):
+            keeping = asyncio.create_task(self._keep())
+            try:
+                await self._make(ticket)
+            except Exception as error:
+                await self._give_up(error)
+            finally:
+                keeping.cancel()
+                ticket.release()
+                self._shop.changed()
 
     async def _make(self, ticket: Ticket) -> None:
         shop, job = self._shop, self._claim.job
         order = read_animate_request(pb.AnimateRequest.FromString(job.animation), ANY_NUMBER)
         model = shop.models.get(order.model)
+        record().note(
+            order.request.prompt,
+            rig_id=order.rig_id,
+            model=model.name,
+            seed=order.request.seed,
+            variants=order.variants,
+            attempt=job.latest.attempts,
+        )
         await shop.rigs.fetch(order.rig_id)
         with ExitStack() as stack:
             stored = stack.enter_context(shop.rigs.lease(order.rig_id))
@@ -158,7 +170,9 @@ class Attempt:
         except TimeoutError:
             ticket.release()
             raise self._stopped() from None
-        return time.monotonic() - began
+        waited = time.monotonic() - began
+        record().queued(waited)
+        return waited
 
     async def _generate(self, order: Order, variant: int, rig: Rig, model: Model, ticket: Ticket) -> Product:
         """The slot is free again once the thread has ended."""
@@ -179,6 +193,7 @@ class Attempt:
             raise
         finally:
             generation.stop()
+            record().went_through(generation.clock.spans())
             self._generation = None
 
     async def _watch(self, generation: Generation, variant: int, variants: int) -> None:
@@ -221,7 +236,9 @@ class Attempt:
             with shop.blobs.writing(result.sha256, result.size, spool) as pending:
                 return shop.store.succeed(self._claim, result, lambda connection: shop.blobs.adopt(connection, pending))
 
-        if not await self._insist(commit):
+        if await self._insist(commit):
+            record().code = "succeeded"
+        else:
             log.info("job %s was lost before its result was stored", self.job_id)
 
     async def _give_up(self, error: Exception) -> None:
@@ -230,18 +247,24 @@ class Attempt:
         if self.end is End.LOST:
             log.info("job %s: %s", self.job_id, self.end.value)
             return
+        outcome, reason = "given_back", ""
         if self.end is End.LEAVING:
             write = lambda: shop.store.give_back(claim)  # noqa: E731
         elif isinstance(error, (EngineError, BusyError, UnavailableError)):
             pause = (error.retry_after if isinstance(error, ServiceError) else None) or ENGINE_PAUSE
             failure = failure_of(error)
             log.warning("job %s: attempt %d failed: %s", self.job_id, claim.job.latest.attempts, error)
+            reason = failure.reason
+            if claim.job.latest.attempts >= shop.settings.max_attempts:
+                outcome = "failed"
             write = lambda: shop.store.give_back(claim, failure, pause)  # noqa: E731
         else:
             failure = failure_of(self._stopped() if isinstance(error, Cancelled) else error)
+            outcome, reason = "failed", failure.reason
             write = lambda: shop.store.fail(claim, failure)  # noqa: E731
         with suppress(ServiceError):  # the lease runs out, and another worker takes the job up
-            await self._insist(write)
+            if await self._insist(write):
+                record().code, record().reason = outcome, reason
 
     async def _insist(self, write: Callable[[], bool]) -> bool:
         """What ``write`` returns; tried again while the store cannot be reached and the lease may still hold."""

@@ -17,6 +17,7 @@ from animax.service.jobs.job_store import JobStore
 from animax.service.jobs.settings import JobSettings
 from animax.service.jobs.worker import Worker
 from animax.service.models import ServedModels
+from animax.service.observe.observer import Observer
 from animax.service.readiness import Readiness
 from animax.service.rig_store import RigStore
 from animax.v1 import animation_service_pb2 as pb
@@ -68,6 +69,7 @@ class JobBackend:
         executor: Executor,
         slots: Slots,
         readiness: Readiness,
+        observer: Observer,
         progress_seconds: float,
     ) -> None:
         """Get a worker with ``lanes`` lanes; it begins with ``start``."""
@@ -83,6 +85,7 @@ class JobBackend:
             executor=executor,
             slots=slots,
             readiness=readiness,
+            observer=observer,
             changed=self.feed.poke,
             progress_seconds=progress_seconds,
         )

@@ -14,6 +14,10 @@ from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
 from animax.service.jobs.backend import JobBackend
 from animax.service.models import ServedModels
+from animax.service.observe.monitor import Monitor
+from animax.service.observe.observer import Observer
+from animax.service.observe.snapshot import Observed
+from animax.service.observe.tracing import Tracing
 from animax.service.readiness import Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
@@ -28,17 +32,20 @@ async def work(
     parse: Parse,
     writers: Writers,
     on_started: Callable[[], None] | None = None,
+    tracing: Tracing | None = None,
 ) -> None:
     """Work on jobs until SIGTERM or SIGINT; then finish those at work within the configured grace, and queue again what
     did not. A second signal ends the grace.
 
     Args:
-        config: of its places only ``jobs`` is used; ``slots`` are its lanes if ``jobs`` says nothing else.
+        config: of its places only ``jobs`` and ``metrics_port`` are used; ``slots`` are its lanes if ``jobs`` says
+            nothing else.
         models: loaded, not yet warm.
         animate: ``animax.pipeline.animate`` or what stands for it.
         parse: bytes and a name to a rig.
         writers: not used by jobs, but a part of every generation.
         on_started: called when it begins to look for jobs.
+        tracing: of jobs; default: as configured.
     """
     assert config.jobs is not None
     slots = config.slots_on(models.default.provider)
@@ -46,29 +53,40 @@ async def work(
     parsers = ThreadPoolExecutor(1, "animax-parse")
     backend = JobBackend(config.jobs, config.write_timeout_seconds)
     readiness = Readiness(models, generators)
+    observer = Observer(tracing or Tracing.configured(config.traces), log_prompts=config.log_prompts)
+    lanes, rigs = Slots(slots, 0), RigStore(parse, config.rig_bytes, parsers, backend)
     backend.employ(
         config.jobs.lanes or slots,
-        rigs=RigStore(parse, config.rig_bytes, parsers, backend),
+        rigs=rigs,
         models=models,
         animate=animate,
         writers=writers,
         executor=generators,
-        slots=Slots(slots, 0),
+        slots=lanes,
         readiness=readiness,
+        observer=observer,
         progress_seconds=config.progress_seconds,
     )
+    monitor = None
+    if config.metrics_port is not None:
+        observed = Observed(observer.metrics, models=models, slots=lanes, rigs=rigs, readiness=readiness, jobs=backend)
+        monitor = Monitor(observed, config.metrics_host, config.metrics_port)
     asked, insisted = _signals()
     await readiness.begin()
     backend.start()
     if on_started is not None:
         on_started()
     await asked
+    await readiness.drain(0.0)
     backend.leave()
     with suppress(TimeoutError):
         await within(backend.idle(), config.grace_seconds, insisted)
     await backend.stop()
     for threads in (generators, parsers):
         await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+    await asyncio.to_thread(observer.close)
+    if monitor is not None:
+        await monitor.stop()
 
 
 def _signals() -> tuple[asyncio.Future[None], asyncio.Future[None]]:
