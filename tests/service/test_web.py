@@ -22,7 +22,6 @@ from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import job_service_pb2 as job_pb
 from tests.service.conftest import Running, serving, until
 from tests.service.engine import FakeEngine
-from tests.service.test_tls import authority  # noqa: F401
 from tests.service.test_upload import declared
 from tests.service.web_client import ANIMATION, ASSETS, Answer, Wire, frame, head, post, wire
 
@@ -70,6 +69,7 @@ async def test_a_stream_is_the_one_that_grpc_brings(web: Running, text: bool) ->
         answer = await connection.call(ANIMATION + "Animate", request, text=text)
         assert answer.status == 200
         assert answer.headers["content-type"] == f"application/grpc-web{'-text' if text else ''}+proto"
+        assert answer.trailers.pop("x-request-id")
         assert answer.trailers == {"grpc-status": "0"}
         assert timeless(events(answer)) == timeless(expected)
         assert events(answer)[0].HasField("header")
@@ -292,7 +292,7 @@ async def test_a_second_signal_ends_calls_at_once() -> None:
             assert (await connection.answer()).code == 1
 
 
-async def test_tls_is_that_of_the_grpc_port(authority: Callable[[str], list[bytes]]) -> None:  # noqa: F811
+async def test_tls_is_that_of_the_grpc_port(authority: Callable[[str], list[bytes]]) -> None:
     roots, certificate, key = authority("localhost")
     trusting = ssl.create_default_context(cadata=roots.decode())
     async with serving(web_port=0, tls=Tls(certificate, key)) as running:
@@ -311,7 +311,7 @@ async def test_tls_is_that_of_the_grpc_port(authority: Callable[[str], list[byte
 
 
 async def test_mutual_tls_wants_a_certificate_here_too(
-    authority: Callable[[str], list[bytes]],  # noqa: F811
+    authority: Callable[[str], list[bytes]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     roots, certificate, key = authority("localhost")
