@@ -47,6 +47,13 @@ def test_every_option_arrives(started):
     ]
 
 
+def test_a_second_port_is_there_only_when_asked_for(started):
+    origins = ["--web-origin", "https://studio.example", "--web-origin", "http://localhost:3000"]
+    assert main(["serve", "--no-jobs", "--web-port", "8080", *origins]) == 0
+    assert started == [ServerConfig(web_port=8080, web_origins=("https://studio.example", "http://localhost:3000"))]
+    assert ServerConfig().web_port is None
+
+
 def test_certificates_are_read(started, tmp_path):
     for name in ("certificate", "key", "clients"):
         (tmp_path / name).write_text(name)
@@ -57,7 +64,16 @@ def test_certificates_are_read(started, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [["--port", "99999"], ["--metrics-port", "-1"], ["--queue", "-1"], ["--tls-key", __file__], ["--grace", "nan"]],
+    [
+        ["--port", "99999"],
+        ["--metrics-port", "-1"],
+        ["--queue", "-1"],
+        ["--tls-key", __file__],
+        ["--grace", "nan"],
+        ["--web-port", "-1"],
+        ["--web-port", "0", "--web-origin", "studio.example/"],
+        ["--web-origin", "https://studio.example"],
+    ],
 )
 def test_what_a_server_cannot_do_is_status_2(started, options, capsys):
     assert main(["serve", *options]) == 2

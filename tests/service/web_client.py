@@ -81,7 +81,9 @@ class Wire:
         raw = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)).decode("latin-1")
         first, *rest = raw.removesuffix("\r\n\r\n").split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in rest)}
-        return int(re.fullmatch(r"HTTP/1.1 (\d{3}) .*", first).group(1)), headers  # type: ignore[union-attr]
+        found = re.fullmatch(r"HTTP/1\.[01] (\d{3}) .*", first)
+        assert found is not None, first
+        return int(found.group(1)), headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while size := int(await asyncio.wait_for(self.reader.readline(), 20), 16):

@@ -32,7 +32,7 @@ async def within(awaitable: Awaitable[T], seconds: float, *ends: asyncio.Future[
     finally:
         if not task.done():
             task.cancel()
-            task.add_done_callback(_seen)
+        task.add_done_callback(_seen)  # also one that failed just as the waiting was cancelled
     raise TimeoutError(f"nothing within {seconds:g} s")
 
 

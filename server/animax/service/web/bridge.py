@@ -207,6 +207,8 @@ def _outcome(
         return context.code, context.details, context.trailing
     if isinstance(error, Refused):
         return error.code, str(error), ()
+    if isinstance(error, grpc.aio.BaseError):  # nobody is there to be told
+        error = Cancelled("the connection is closed")
     if isinstance(error, DecodeError):
         error = MalformedMessage("the bytes are no message of this method; accepted: protobuf")
     status = rpc_status.to_status(status_of(error if isinstance(error, Exception) else RuntimeError(repr(error))))

@@ -34,8 +34,10 @@ class Body:
         while (message := self._frames.next()) is None:
             try:
                 data = await self._content.readany()
-            except aiohttp.ClientPayloadError as error:
+            except web.RequestPayloadError as error:
                 raise MalformedMessage("the body is cut or badly chunked; accepted: all of it") from error
+            except ConnectionError as error:  # the cancellation of the whole call is on its way
+                raise asyncio.CancelledError from error
             if not data:
                 if self._base64 is not None:
                     self._base64.end()

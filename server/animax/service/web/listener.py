@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from animax.errors import OptionError, ServiceError
 from animax.service.boundary import Boundary
@@ -26,7 +27,15 @@ HANG_UP_SECONDS = 1.0
 """For the connections to take the statuses of calls that were ended."""
 
 http_log = logging.getLogger(f"{__name__}.http")
-http_log.setLevel(logging.CRITICAL)  # what anybody may send to an open port is not worth a trace; they get a 400
+
+
+def is_defect(record: logging.LogRecord) -> bool:
+    """Whether it is the server's fault: what anybody may send to an open port is not worth a trace; they get a 400."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
+
+
+http_log.addFilter(is_defect)
 
 
 class WebListener:
