@@ -244,4 +244,4 @@ async def test_http_1_0_is_answered_and_closed(web: Running) -> None:
         connection.send(f"POST {PATH} HTTP/1.0\r\nContent-Type: {BINARY}\r\nContent-Length: 5\r\n\r\n".encode() + body)
         told = await asyncio.wait_for(connection.reader.read(), 5)
     assert told.startswith(b"HTTP/1.0 200")
-    assert told.endswith(b"grpc-status: 0\r\n")
+    assert b"grpc-status: 0\r\n" in told

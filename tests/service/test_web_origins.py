@@ -31,7 +31,7 @@ async def test_a_listed_origin_may_call_and_see_the_status() -> None:
             assert preflight.status == 204
             assert preflight.headers["access-control-allow-methods"] == "POST"
             allowed = preflight.headers["access-control-allow-headers"].split(", ")
-            assert {"content-type", "x-grpc-web", "x-user-agent", "grpc-timeout"} == set(allowed)
+            assert {"content-type", "x-grpc-web", "x-user-agent", "grpc-timeout"} <= set(allowed)
             for one in (preflight, answer):
                 assert one.headers["access-control-allow-origin"] == origin
                 assert one.headers["vary"] == "Origin"

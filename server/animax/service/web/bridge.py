@@ -206,13 +206,13 @@ def _outcome(
     if error is None or isinstance(error, grpc.aio.AbortError) or context.code is not grpc.StatusCode.OK:
         return context.code, context.details, context.trailing
     if isinstance(error, Refused):
-        return error.code, str(error), ()
+        return error.code, str(error), context.trailing
     if isinstance(error, grpc.aio.BaseError):  # nobody is there to be told
         error = Cancelled("the connection is closed")
     if isinstance(error, DecodeError):
         error = MalformedMessage("the bytes are no message of this method; accepted: protobuf")
     status = rpc_status.to_status(status_of(error if isinstance(error, Exception) else RuntimeError(repr(error))))
-    return status.code, status.details, tuple(status.trailing_metadata)
+    return status.code, status.details, (*status.trailing_metadata, *context.trailing)
 
 
 def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
