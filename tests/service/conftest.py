@@ -72,7 +72,7 @@ def make(engine: FakeEngine | None, model: FakeModel | None, limits: dict[str, A
     engine, model = engine or FakeEngine(), model or FakeModel()
     parse = limits.pop("parse", None)
     models = limits.pop("models", None) or ServedModels([model])
-    performing = {"perform": limits.pop("perform")} if "perform" in limits else {}
+    performing = {name: limits.pop(name) for name in ("perform", "tracing") if name in limits}
 
     def write_glb(rig: Rig, clip: Clip) -> bytes:
         motion = clip.pose.rotations.tobytes()

@@ -21,7 +21,7 @@ from animax.service.generation import Animate, Generation, Model, Product, Write
 from animax.service.interactive_service import InteractiveService, Perform, perform
 from animax.service.models import ServedModels
 from animax.service.observe.record import record
-from animax.service.readiness import Readiness, State
+from animax.service.readiness import Readiness
 from animax.service.rig_store import RigStore
 from animax.service.stream_messages import clip_messages, clip_summary, header_message, model_message
 from animax.service.unread import Outlet, Unread
@@ -147,7 +147,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 loop=defaults.loop,
                 foot_cleanup=defaults.foot_cleanup,
             ),
-            ready=self._readiness.state is State.READY,
+            ready=self._readiness.serving,
             load=pb.Load(generating=self.slots.running, queued=self.slots.waiting, rigs=len(self._rigs)),
             jobs=self._jobs,
         )

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--lease", type=float, default=2.0)
     parser.add_argument("--attempts", type=int, default=10)
+    parser.add_argument("--grace", type=float, default=20)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--work", action="store_true", help="no port: only work")
     options = parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
         poll_seconds=0.1,
         lanes=options.slots,
     )
-    config = ServerConfig(port=options.port, slots=options.slots, grace_seconds=20, jobs=settings)
+    config = ServerConfig(port=options.port, slots=options.slots, grace_seconds=options.grace, jobs=settings)
     writers = Writers(write_glb, write_bvh)
 
     async def serve() -> None:
