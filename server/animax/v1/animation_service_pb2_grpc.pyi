@@ -50,7 +50,7 @@ class AnimationServiceStub:
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
-                           DRAINING              yes    the server is shutting down; try another
+                           DRAINING              yes    shutting down: another server at once, this one after RetryInfo
                            ENGINE_FAILED         yes    after RetryInfo: the engine failed during this request
       ABORTED              NO_MOTION             no     the model's output is no motion; another seed may do
                            UPLOAD_STALLED        yes    no byte arrived for Limits.upload_idle_seconds
@@ -131,7 +131,7 @@ class AnimationServiceAsyncStub(AnimationServiceStub):
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
-                           DRAINING              yes    the server is shutting down; try another
+                           DRAINING              yes    shutting down: another server at once, this one after RetryInfo
                            ENGINE_FAILED         yes    after RetryInfo: the engine failed during this request
       ABORTED              NO_MOTION             no     the model's output is no motion; another seed may do
                            UPLOAD_STALLED        yes    no byte arrived for Limits.upload_idle_seconds
@@ -208,7 +208,7 @@ class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
-                           DRAINING              yes    the server is shutting down; try another
+                           DRAINING              yes    shutting down: another server at once, this one after RetryInfo
                            ENGINE_FAILED         yes    after RetryInfo: the engine failed during this request
       ABORTED              NO_MOTION             no     the model's output is no motion; another seed may do
                            UPLOAD_STALLED        yes    no byte arrived for Limits.upload_idle_seconds
