@@ -17,7 +17,7 @@ from animax.pipeline import animate  # noqa: E402
 from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
 from animax_engine import export  # noqa: E402
-from animax_engine.export import Defaults, example_inputs, read_checkpoint, to_onnx, write_folder  # noqa: E402
+from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 
 FRAMES = 9
@@ -68,7 +68,7 @@ def test_graph_is_valid_and_weighs_half(exported):
 
 def test_training_can_start_from_the_folder(exported):
     folder, _, config = exported
-    state = read_checkpoint(folder)
+    state = read_state(folder)
     restored = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
     restored.load_state_dict(state["averaged"])
     assert restored.config == config
@@ -120,7 +120,7 @@ def test_end_to_end_joints_are_those_of_torch(exported):
     folder, _, config = exported
     model = load_model(folder, provider="cpu", threads=1)
     network = VideoPoseTransformer(config)
-    network.load_state_dict(read_checkpoint(folder)["averaged"])
+    network.load_state_dict(read_state(folder)["averaged"])
     network.eval()
 
     def by_torch(*arrays):
@@ -149,7 +149,7 @@ def test_other_precisions_load_and_come_near(traced, tmp_path, precision, error)
         assert problems == []
         assert figures.torch < 1e-4
         assert figures.batch < 1e-4
-        restored = read_checkpoint(tmp_path / "model")["averaged"]
+        restored = read_state(tmp_path / "model")["averaged"]
         trained = torch.load(checkpoint, weights_only=True)["averaged"]
         for name, weight in restored.items():
             torch.testing.assert_close(weight, trained[name], rtol=1e-2, atol=1e-5, msg=name)

@@ -11,6 +11,7 @@ from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine.dataset.batches import Batch, draw_splats  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
+from animax_engine.export import read_state  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
 from animax_engine.train import Losses, TrainConfig, Trainer, flow_loss  # noqa: E402
 
@@ -106,7 +107,7 @@ def test_resumed_run_has_the_same_weights(tmp_path):
         train(trainer, losses, batch(seed=step))
     trainer.save(tmp_path / "checkpoint.pt")
     resumed, other_losses = start()
-    resumed.load(tmp_path / "checkpoint.pt")
+    resumed.load(read_state(tmp_path / "checkpoint.pt"))
     other_losses.noise.set_state(losses.noise.get_state())
     for step in range(3, 5):
         train(trainer, losses, batch(seed=step))
@@ -131,7 +132,7 @@ def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, 
     train(first, losses, batch())
     first.save(tmp_path / "checkpoint.pt")
     second = Trainer(replace(NETWORK, rgb=Stream(3, 6, (4, 6, 6), components=4)), CONFIG, FRAMES)
-    second.load(tmp_path / "checkpoint.pt", weights_only=True)
+    second.load(read_state(tmp_path / "checkpoint.pt"), new_stage=True)
     assert "starts fresh: rgb_embedding.weight" in capsys.readouterr().out
     assert second.step == 0
     torch.testing.assert_close(second.master.pose_head.weight, first.averaged.pose_head.weight)

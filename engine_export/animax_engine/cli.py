@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from animax.errors import AnimaxError
+
 COMMANDS = {
     "bank": ("animax_engine.dataset.bank", "read rigs and clips into a bank of poses and renders"),
     "borrow": ("animax_engine.dataset.borrow", "give the rigs of a bank clips of one another, retargeted"),
@@ -18,7 +20,8 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand with the rest of the arguments; exit status as the subcommand's, 2 for a wrong call."""
+    """Run one subcommand with the rest of the arguments; exit status as the subcommand's, 1 for bad input, 2
+    for a wrong call."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: animax-engine COMMAND ...   (animax-engine COMMAND --help for its options)\n")
@@ -29,7 +32,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"unknown command {arguments[0]!r}; accepted: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = import_module(COMMANDS[arguments[0]][0])
-    return int(module.main(arguments[1:]) or 0)
+    try:
+        return int(module.main(arguments[1:]) or 0)
+    except AnimaxError as error:
+        print(f"animax-engine {arguments[0]}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

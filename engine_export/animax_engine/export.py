@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser
 from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
+from animax.diffusion.registry import model_folder
 from animax.diffusion.text import TextEncoder
 from animax.errors import AnimaxError, ModelError
 from animax_engine.dataset.bank import FPS
@@ -31,6 +32,8 @@ from animax_engine.weight_storage import HALF_FROM, HALVES, PRECISIONS, store_we
 OPSET = 20
 PROFILES = {"batch": Profile(1, 2, 16)}
 """Of the one dynamic dimension; the token layout is static."""
+TRAINABLE = tuple(precision for precision in PRECISIONS if precision != "int8")
+"""Stored weights that training can start from."""
 TOLERANCE = 1e-3
 """Largest relative difference of a step between torch and ONNX Runtime, where both compute in fp32."""
 
@@ -60,7 +63,7 @@ class Wrapped(nn.Module):
 
 def read_network(path: Path) -> tuple[VideoPoseTransformer, int]:
     """The averaged weights of a checkpoint, or a model folder's, in evaluation mode; and the frames of its windows."""
-    state = read_checkpoint(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
+    state = read_state(path)
     network = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
     network.load_state_dict(state["averaged"])
     return network.eval().requires_grad_(False), int(state["frames"])
@@ -131,13 +134,19 @@ def strip_notes(model: onnx.ModelProto) -> None:
     del graph.value_info[:]
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """A model folder as a checkpoint to start training from: network, averaged weights, frames.
+def read_state(source: str | Path) -> dict[str, Any]:
+    """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames.
 
     Raises:
-        KeyError: the folder's weights are stored as 8-bit integers.
+        ModelError: there is no such model, or its weights are stored as 8-bit integers.
     """
+    if Path(source).is_file():
+        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        return state
+    folder = model_folder(source)
     manifest = json.loads((folder / MANIFEST).read_text())
+    if manifest["precision"] == "int8":
+        raise ModelError(f"model {manifest['name']} is stored as int8; accepted: {', '.join(TRAINABLE)}")
     graph = onnx.load(folder / manifest["file"]).graph
     suffixes = [f"_{suffix}" for _, suffix in HALVES.values()]
     stored = {}

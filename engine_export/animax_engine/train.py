@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,14 @@ from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
 from animax_engine.crew import Crew
+from animax_engine.dataset.bank import build_bank
 from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
 from animax_engine.dataset.components import fit_components
-from animax_engine.export import read_checkpoint
+from animax_engine.export import read_state
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
 
+FRAMES = 33
+"""Of a sample: two seconds at 16 frames a second."""
 LOG_EVERY = 50
 """Steps."""
 SAVE_SECONDS = 300.0
@@ -136,7 +140,7 @@ class Losses:
     """Random noise levels and noise for batches, and the loss of a network on them.
 
     Args:
-        network: bf16, whose parameters the loss is differentiated by.
+        network: whose parameters the loss is differentiated by.
         config: of the stage.
         frames: F.
         space: of the latents.
@@ -155,7 +159,7 @@ class Losses:
         compiled: bool = False,
     ) -> None:
         self.network, self.config, self.frames, self.space = network, config, frames, space
-        self.rays = None if rays is None or config.views == 1 else rays.to(torch.bfloat16)
+        self.rays = None if rays is None or config.views == 1 else rays.to(network.modulation.dtype)
         self.flow_loss = torch.compile(flow_loss, dynamic=False) if compiled else flow_loss
         self.noise = torch.Generator().manual_seed(config.seed)
 
@@ -188,15 +192,31 @@ class Losses:
         return {name: loss.item() for name, loss in losses.items()}
 
 
-class Trainer:
-    """Master weights and optimiser in fp32, the computation in bf16 on a shadow copy."""
+def faster_type() -> torch.dtype:
+    """bf16 where this processor multiplies matrices in it faster than in fp32; without such units it is 50 times
+    slower."""
+    times = {}
+    for kind in (torch.float32, torch.bfloat16):
+        a = torch.ones(256, 256, dtype=kind)
+        a @ a
+        began = time.perf_counter()
+        for _ in range(3):
+            a @ a
+        times[kind] = time.perf_counter() - began
+    return min(times, key=lambda kind: times[kind])
 
-    def __init__(self, network: NetworkConfig, config: TrainConfig, frames: int) -> None:
+
+class Trainer:
+    """Master weights and optimiser in fp32, the computation on a shadow copy in ``kind``."""
+
+    def __init__(
+        self, network: NetworkConfig, config: TrainConfig, frames: int, kind: torch.dtype = torch.bfloat16
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.frames = config, frames
         self.master = VideoPoseTransformer(network)
         self.averaged = copy.deepcopy(self.master).requires_grad_(False)
-        self.shadow = copy.deepcopy(self.master).to(torch.bfloat16)
+        self.shadow = copy.deepcopy(self.master).to(kind)
         if config.freeze_trunk:
             for name, parameter in self.shadow.named_parameters():
                 parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
@@ -253,21 +273,18 @@ class Trainer:
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def load(self, path: Path, *, weights_only: bool = False) -> None:
-        """Resume from the checkpoint ``path``; with ``weights_only`` start a new stage from its averaged weights, or
-        from those of the model folder ``path``."""
-        state = read_checkpoint(path) if path.is_dir() else torch.load(path, map_location="cpu", weights_only=True)
-        if weights_only:
+    def load(self, state: dict[str, Any], *, new_stage: bool = False) -> None:
+        """Resume from a checkpoint's ``state``; a ``new_stage`` takes its averaged weights alone."""
+        if new_stage:
             ours = self.master.state_dict()
             fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
             for name in sorted(set(ours) - set(fitting)):
-                print(f"not in {path.name}, starts fresh: {name}")
+                print(f"starts fresh: {name}")
             self.master.load_state_dict(fitting, strict=False)
             self.averaged.load_state_dict(self.master.state_dict())
         else:
             self.master.load_state_dict(state["master"])
             self.averaged.load_state_dict(state["averaged"])
-        if not weights_only:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
         self.take_over()
@@ -335,50 +352,90 @@ class Share:
             yield losses.backward(batch), waited
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line: ``python -m animax_engine.train BANK OUT``."""
+ABLATIONS = ("joint", "shared_positions", "modality_embedding", "multi_view", "rays")
+"""Parts of the method that a network can be trained without (paper, table 4)."""
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
     defaults = TrainConfig()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bank", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--start", type=Path, help="checkpoint or model folder that a new stage starts from")
+    parser = argparse.ArgumentParser(
+        prog="animax-engine train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the run; one that is there goes on")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bank", type=Path, metavar="BANK", help="of `animax-engine bank` or `borrow`")
+    source.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders of GLB files, their bank is made in OUT/bank; without a manifest.json, clips are called by name",
+    )
+    parser.add_argument("--start", metavar="FROM", help="checkpoint, model folder or model's name to start from")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
-    parser.add_argument("--frames", type=int, default=33)
-    parser.add_argument("--grid", type=int, default=EMBEDDED.pose.size)
-    parser.add_argument("--depth", type=int, default=EMBEDDED.depth)
-    parser.add_argument("--width", type=int, default=EMBEDDED.width)
+    size = "(default: as in FROM, else %s)"
+    parser.add_argument("--frames", type=int, help="of a sample " + size % FRAMES)
+    parser.add_argument("--grid", type=int, help=size % EMBEDDED.pose.size)
+    parser.add_argument("--depth", type=int, help=size % EMBEDDED.depth)
+    parser.add_argument("--width", type=int, help=size % EMBEDDED.width)
+    parser.add_argument("--without", action="append", default=[], choices=ABLATIONS, help="an ablation; may repeat")
     parser.add_argument("--processes", type=int, default=default_threads(), help="each on one thread")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="of the computation; weights and optimiser are fp32 (default: what this processor is faster in)",
+    )
+    parser.add_argument("--compile", action="store_true", help="with torch.compile; pays for runs of an hour and more")
     parser.add_argument("--fit", action="store_true", help="find the principal components anew, also after --start")
     for name, value in asdict(defaults).items():
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):
             parser.add_argument(flag, action="store_true")
         else:
-            parser.add_argument(flag, type=type(value), default=value)
+            parser.add_argument(flag, type=type(value), default=value, help="(default: %(default)s)")
     args = parser.parse_args(argv)
     if args.batch % args.processes:
         parser.error(f"--batch is {args.batch}; accepted: a multiple of --processes ({args.processes})")
+    return args
+
+
+def chosen_network(args: argparse.Namespace, started: NetworkConfig | None) -> NetworkConfig:
+    """The network that a run starts from, else ``EMBEDDED``, with what the command line changes."""
+    network = started or EMBEDDED
+    if args.grid:
+        network = replace(network, pose=replace(network.pose, size=args.grid, patch=(4, args.grid, args.grid)))
+    if args.width:
+        network = replace(network, width=args.width, heads=args.width // 64, ffn=3 * args.width)
+    if args.depth:
+        network = replace(network, depth=args.depth)
+    return replace(network, **dict.fromkeys(args.without, False))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line: ``animax-engine train OUT --bank BANK``."""
+    args = arguments(argv)
     torch.set_num_threads(1)
-    config = TrainConfig(**{name: getattr(args, name) for name in asdict(defaults)})
-    network = replace(
-        EMBEDDED,
-        pose=replace(EMBEDDED.pose, size=args.grid, patch=(4, args.grid, args.grid)),
-        depth=args.depth,
-        width=args.width,
-        heads=args.width // 64,
-        ffn=3 * args.width,
-    )
-    trainer = Trainer(network, config, args.frames)
+    config = TrainConfig(**{name: getattr(args, name) for name in asdict(TrainConfig())})
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    elif args.start:
-        trainer.load(args.start, weights_only=True)
+    resumes = checkpoint.exists()
+    state = read_state(checkpoint if resumes else args.start) if resumes or args.start else None
+    network = chosen_network(args, None if state is None else NetworkConfig.from_dict(state["network"]))
+    if args.bank is None:
+        args.bank = args.out / "bank"
+        if not (args.bank / "index.json").exists():
+            for line in build_bank(args.data, args.bank, channels=network.pose.channels, rgb_size=network.rgb.size):
+                print(line, flush=True)
+    frames = args.frames or (state["frames"] if state else FRAMES)
+    kinds = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    trainer = Trainer(network, config, frames, kinds.get(args.precision) or faster_type())
+    if state is not None:
+        trainer.load(state, new_stage=not resumes)
     size, seed = config.batch // args.processes, config.seed + int(time.time())
-    share = Share(args.bank, config, args.frames, size, trainer.step, seed, args.compile)
-    if not checkpoint.exists() and (args.fit or not args.start):
+    share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
+    if not resumes and (args.fit or not args.start):
         fit_components(trainer.master, share.batches(trainer.master, 0))
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))

@@ -23,7 +23,7 @@ def subject(request):
 
 
 def asked_clip(subject, prompt):
-    return next(c for i, c in enumerate(subject.clips) if subject.facts(i)["captions"] == [prompt])
+    return next(c for i, c in enumerate(subject.clips) if subject.facts[i]["captions"] == [prompt])
 
 
 def results(subject, make, prompts="captions", per_rig=3, seeds=range(2)):
@@ -72,6 +72,6 @@ def test_paraphrases_and_nonsense_take_the_place_of_captions(subject):
     seen.clear()
     made = results(subject, make, "paraphrases", per_rig=99, seeds=range(1))
     assert {r.action for r in made} == {
-        a for a in (subject.facts(i)["action"] for i in range(len(subject.clips))) if a in PARAPHRASES
+        a for a in (subject.facts[i]["action"] for i in range(len(subject.clips))) if a in PARAPHRASES
     }
     assert all(r.prompt in PARAPHRASES[r.action] for r in made)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax.assets import load_rig, read_clips
+from animax.assets.joint_names import words
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError
@@ -81,10 +82,18 @@ def to_body(rig: Rig, points: NDArray[np.float64]) -> NDArray[np.float64]:
     return (points - (low + high) / 2) @ rig.stance.axes.T / (rig.size / 2)
 
 
-def source_clips(source: Source, rig: Rig) -> Iterator[tuple[Clip, dict[str, Any]]]:
+def clip_facts(source: Source, name: str) -> dict[str, Any] | None:
+    """What is known about a clip: ``action``, ``captions`` and perhaps ``loop``. None for one to leave out."""
+    if source.clips is None:  # exporters put the armature's name before a bar
+        said = words(name.rpartition("|")[2]) or (name,)
+        return {"action": "_".join(said), "captions": [" ".join(said)]}
+    return source.clips.get(name)
+
+
+def source_clips(source: Source, rig: Rig, fps: float = FPS) -> Iterator[tuple[Clip, dict[str, Any]]]:
     """The clips of a rig, in place, each with its index entry."""
-    for clip in read_clips(rig, fps=FPS):
-        facts = (source.clips or {}).get(clip.name, {} if source.clips is None else None)
+    for clip in read_clips(rig, fps=fps):
+        facts = clip_facts(source, clip.name)
         if facts is None or len(clip) < MIN_FRAMES:
             continue
         yield (
@@ -94,8 +103,8 @@ def source_clips(source: Source, rig: Rig) -> Iterator[tuple[Clip, dict[str, Any
                 "frames": len(clip),
                 # a clip that was read as a loop comes without its closing frame
                 "period": len(clip) if clip.loop else len(clip) - 1 if facts.get("loop") else 0,
-                "action": facts.get("action", clip.name),
-                "captions": facts.get("captions", [clip.name.replace("_", " ").lower()]),
+                "action": facts["action"],
+                "captions": facts["captions"],
             },
         )
 

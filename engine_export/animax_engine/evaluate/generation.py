@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from animax.assets import load_rig, read_clips
+from animax.assets import load_rig
 from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
 from animax.diffusion.model import Model, load_model
@@ -23,7 +23,7 @@ from animax.motion.contacts import find_stances
 from animax.motion.travel import remove_travel
 from animax.pipeline import animate
 from animax.request import Request
-from animax_engine.dataset.bank import Source, read_sources, to_body
+from animax_engine.dataset.bank import Source, read_sources, source_clips, to_body
 from animax_engine.evaluate.measures import interval, jerk, moved, seam, spread
 from animax_engine.evaluate.prompts import NONSENSE, PARAPHRASES
 from animax_engine.evaluate.retrieval import Track, rank_of
@@ -57,6 +57,7 @@ class Subject:
         rig: the rig.
         markers: drawn in its pose maps.
         clips: in place.
+        facts: captions, action and more of ``clips``.
         tracks: of ``clips``.
     """
 
@@ -64,6 +65,7 @@ class Subject:
     rig: Rig
     markers: MarkerSet
     clips: list[Clip]
+    facts: list[dict[str, Any]]
     tracks: list[Track]
 
     @classmethod
@@ -71,23 +73,17 @@ class Subject:
         """Load the rig and its captioned clips."""
         rig = load_rig(source.path, facing=source.facing)
         markers = choose_markers(rig, channels)
-        known = source.clips or {}
-        clips = [remove_travel(c, rig) for c in read_clips(rig, fps=fps) if c.name in known and len(c) >= 4]
-        subject = cls(source, rig, markers, clips, [])
-        for clip in clips:
-            loops = bool(known[clip.name]["loop"])
-            points = subject.points(clip)
+        found = list(source_clips(source, rig, fps))
+        subject = cls(source, rig, markers, [clip for clip, _ in found], [facts for _, facts in found], [])
+        for clip, facts in found:
             # what the manifest alone calls a loop still has its closing frame
-            subject.tracks.append(Track(points[:-1] if loops and not clip.loop else points, loops or clip.loop))
+            points = subject.points(clip)[: facts["period"] or None]
+            subject.tracks.append(Track(points, facts["period"] > 0))
         return subject
 
     def points(self, clip: Clip) -> Array:
         """Markers (F, M, 3) in the body frame."""
         return to_body(self.rig, self.markers.positions(self.rig.skeleton.globals(clip.pose)))
-
-    def facts(self, i: int) -> dict[str, Any]:
-        """Caption, action and more of clip ``i``."""
-        return (self.source.clips or {})[self.clips[i].name]
 
 
 @dataclass(frozen=True)
@@ -143,15 +139,15 @@ def evaluate_rig(
         random: chooses clips and prompts.
     """
     asked = [
-        i for i in range(len(subject.clips)) if prompts != "paraphrases" or subject.facts(i)["action"] in PARAPHRASES
+        i for i in range(len(subject.clips)) if prompts != "paraphrases" or subject.facts[i]["action"] in PARAPHRASES
     ]
     for wanted in (asked[i] for i in random.permutation(len(asked))[:per_rig]):
-        facts, real = subject.facts(wanted), subject.tracks[wanted]
+        facts, real = subject.facts[wanted], subject.tracks[wanted]
         action = str(facts["action"])
         texts = {"captions": facts["captions"], "paraphrases": PARAPHRASES.get(action, ()), "nonsense": NONSENSE}
         prompt = str(texts[prompts][int(random.integers(len(texts[prompts])))])
         # several clips of one action count as one answer
-        same = [i for i in range(len(subject.clips)) if subject.facts(i)["action"] == action]
+        same = [i for i in range(len(subject.clips)) if subject.facts[i]["action"] == action]
         others = [i for i in range(len(subject.clips)) if i not in same]
         made = [make(subject.rig, subject.source.category, prompt, seed) for seed in seeds]
         drawn = [subject.points(one.clip) for one in made]

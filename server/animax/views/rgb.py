@@ -85,9 +85,8 @@ class RgbPoseMap:
         return np.ascontiguousarray(np.moveaxis(images, -1, 2), np.float32)
 
     def _drawn(self, markers: MarkerSet) -> IntArray:
-        """Indices of the markers that appear in the maps."""
-        kinds = [MarkerKind.HEAD, MarkerKind.TAIL] if self.tails else [MarkerKind.HEAD]
-        drawn = np.flatnonzero(np.isin(markers.kinds, kinds))
+        """``drawn``, once it is sure that each has a colour."""
+        drawn = self.drawn(markers)
         if np.any(markers.channels[drawn] >= self.colours):
             raise OptionError(
                 "channel", int(markers.channels[drawn].max()), f"below the palette's {self.colours} colours"
