@@ -1,5 +1,6 @@
 """Training on a tiny network: the loss falls, clean slots are out of it, and a resumed run is the same run."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ torch = pytest.importorskip("torch")
 
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
+from animax_engine import cli  # noqa: E402
 from animax_engine.dataset.batches import Batch, draw_splats  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
-from animax_engine.train import Losses, TrainConfig, Trainer, flow_loss  # noqa: E402
+from animax_engine.train import Losses, TrainConfig, Trainer, faster_type, flow_loss, main  # noqa: E402
 
 CHANNELS, FRAMES = 4, 9
 NETWORK = replace(
@@ -136,3 +138,37 @@ def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, 
     assert "starts fresh: rgb_embedding.weight" in capsys.readouterr().out
     assert second.step == 0
     torch.testing.assert_close(second.master.pose_head.weight, first.averaged.pose_head.weight)
+
+
+def test_a_folder_of_rigs_is_all_that_training_needs(tmp_path, request, capsys):
+    """Bank, run, and a second run that goes on; the network is that of the start, less what is left out."""
+    network = replace(NETWORK, rgb=Stream(3, 4, (4, 4, 4), 8), pose=Stream(16, 4, (4, 4, 4), 32), text_width=384)
+    Trainer(network, CONFIG, FRAMES).save(tmp_path / "small.pt")
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    (data / "worm.glb").write_bytes((request.config.rootpath / "examples" / "snake.glb").read_bytes())
+    argv = [str(run), "--data", str(data), "--start", str(tmp_path / "small.pt"), "--batch", "4", "--processes", "1"]
+    argv += ["--without", "modality_embedding", "--precision", "fp32"]
+    main([*argv, "--steps", "2"])
+    assert "worm: " in capsys.readouterr().out
+    index = json.loads((run / "bank" / "index.json").read_text())
+    assert all(clip["captions"] == [clip["name"].lower()] for clip in index["rigs"][0]["clips"])
+    main([*argv, "--steps", "3"])
+    assert "worm: " not in capsys.readouterr().out  # the bank is there already
+    state = read_state(run / "checkpoint.pt")
+    assert (state["step"], state["frames"]) == (3, FRAMES)
+    assert state["network"] == replace(network, modality_embedding=False).as_dict()
+    assert not any("modality" in name for name in state["master"])
+
+
+def test_what_training_cannot_start_from_is_named(tmp_path, capsys):
+    argv = ["train", str(tmp_path / "run"), "--data", str(tmp_path), "--start", "nobody"]
+    assert cli.main(argv) == 1
+    assert "no model 'nobody'" in capsys.readouterr().err
+
+
+def test_the_number_type_is_the_faster_one(monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 1.5, 0.0, 1.0, 1.0, 51.0])  # fp32, then bf16
+    monkeypatch.setattr("animax_engine.train.time.perf_counter", lambda: next(clock))
+    assert faster_type() == torch.bfloat16
+    assert faster_type() == torch.float32

@@ -138,7 +138,8 @@ def read_state(source: str | Path) -> dict[str, Any]:
     """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames.
 
     Raises:
-        ModelError: there is no such model, or its weights are stored as 8-bit integers.
+        ModelError: there is no such model, its weights are stored as 8-bit integers, or it is of another version's
+            network.
     """
     if Path(source).is_file():
         state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
@@ -153,7 +154,10 @@ def read_state(source: str | Path) -> dict[str, Any]:
     for weight in graph.initializer:
         name = next((weight.name.removesuffix(s) for s in suffixes if weight.name.endswith(s)), weight.name)
         stored[name] = numpy_helper.to_array(weight)
-    network = NetworkConfig.from_dict(manifest["network"])
+    try:
+        network = NetworkConfig.from_dict(manifest["network"])
+    except TypeError as error:  # fields that this version does not have
+        raise ModelError(f"model {manifest['name']} has a network of another version: {error}") from error
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
     weights = {name: torch.from_numpy(stored[f"network.{name}"].astype(np.float32)) for name in names}
