@@ -7,6 +7,7 @@ from animax.diffusion.manifest import Manifest
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import Denoiser, Schedule
 from animax.diffusion.text import TextEncoder
+from animax.views.camera import ROOM
 from animax.views.splat import SplatPoseMap
 
 FPS = 16.0
@@ -27,6 +28,7 @@ def model_of(denoiser: Denoiser, *, steps: int = 2) -> Model:
         pose_size=4,
         rgb_size=24,
         views=4,
+        room=ROOM,
         frames=schedule.frames,
         patch=schedule.patch,
         fps=FPS,

@@ -16,6 +16,7 @@ from animax.errors import ModelError  # noqa: E402
 from animax.pipeline import animate  # noqa: E402
 from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
+from animax.views.camera import ROOM  # noqa: E402
 from animax_engine import export  # noqa: E402
 from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
@@ -34,7 +35,7 @@ def traced(tmp_path_factory):
             parameter.add_(torch.randn_like(parameter) * 0.02)
     network.eval().requires_grad_(False)
     folder = tmp_path_factory.mktemp("model")
-    state = {"network": config.as_dict(), "averaged": network.state_dict(), "frames": FRAMES}
+    state = {"network": config.as_dict(), "averaged": network.state_dict(), "frames": FRAMES, "room": 1.3}
     torch.save(state, folder / "checkpoint.pt")
     return folder / "checkpoint.pt", network, to_onnx(network, FRAMES)
 
@@ -72,7 +73,7 @@ def test_training_can_start_from_the_folder(exported):
     restored = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
     restored.load_state_dict(state["averaged"])
     assert restored.config == config
-    assert state["frames"] == FRAMES
+    assert (state["frames"], state["room"]) == (FRAMES, ROOM)
     original = torch.load(folder.parent / "checkpoint.pt", weights_only=True)["averaged"]
     for name, weight in restored.state_dict().items():
         torch.testing.assert_close(weight, original[name], rtol=1e-3, atol=1e-6, msg=name)
@@ -162,6 +163,7 @@ def test_the_command_writes_folder_and_triton_repository(traced, tmp_path, capsy
     assert export.main(arguments) == 0
     out = capsys.readouterr().out
     assert "TensorRT: suitable" in out
+    assert read_state(tmp_path / "model")["room"] == 1.3
     assert (tmp_path / "triton" / "mine_denoiser" / "config.pbtxt").is_file()
     assert export.main([str(tmp_path / "nothing"), "--triton", str(tmp_path / "x")]) == 1
     assert "has no manifest.json" in capsys.readouterr().err

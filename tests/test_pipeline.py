@@ -1,6 +1,6 @@
 """The pipeline with a denoiser that answers with true pose maps: what comes out is the motion that went in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from animax.assets.markers import choose_markers
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
 from animax.motion.control import resolve
-from animax.pipeline import VIEW_SIZE, animate
+from animax.pipeline import VIEW_SIZE, animate, make_template
 from animax.procedural import generate
 from animax.request import JointMask, PinnedPose, PoseSource, Progress, PromptChange, Request, RootMode, Stage
 from animax.views.camera import template_cameras
@@ -178,3 +178,13 @@ def test_a_change_of_prompt_is_told_to_the_network_from_its_frame_on(rig, truth)
     walks, sleeps = TextEncoder().encode(["walks", "sleeps"])
     assert [np.array_equal(text, walks) for text in heard] == [True, True, False, False]
     assert all(np.array_equal(text, sleeps) for text in heard[2:])
+
+
+def test_the_views_show_as_much_room_as_the_model_was_trained_on(rig):
+    widths = []
+    for room in (1.2, 1.5):
+        stand_in = model(None)
+        template = make_template(rig, replace(stand_in, manifest=replace(stand_in.manifest, room=room)))
+        points, _ = template.cameras.project(template.markers.positions(rig.skeleton.rest_globals)[None])
+        widths.append(np.ptp(points, axis=2))
+    assert np.all(widths[1] < widths[0])

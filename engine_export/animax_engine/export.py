@@ -23,6 +23,7 @@ from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_
 from animax.diffusion.registry import model_folder
 from animax.diffusion.text import TextEncoder
 from animax.errors import AnimaxError, ModelError
+from animax.views.camera import ROOM
 from animax_engine.dataset.bank import FPS
 from animax_engine.network import NetworkConfig, VideoPoseTransformer
 from animax_engine.suitability import Profile, obstacles
@@ -135,7 +136,8 @@ def strip_notes(model: onnx.ModelProto) -> None:
 
 
 def read_state(source: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames.
+    """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames and room of
+    its views.
 
     Raises:
         ModelError: there is no such model, its weights are stored as 8-bit integers, or it is of another version's
@@ -161,7 +163,7 @@ def read_state(source: str | Path) -> dict[str, Any]:
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
     weights = {name: torch.from_numpy(stored[f"network.{name}"].astype(np.float32)) for name in names}
-    return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"]}
+    return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"], "room": manifest["room"]}
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ def write_model(
 ) -> tuple[Parity, list[str]]:
     """Write the model folder of a checkpoint; see ``write_folder``."""
     network, frames = read_network(checkpoint)
-    return write_folder(to_onnx(network, frames), network, frames, folder, name, defaults, precision)
+    room = float(read_state(checkpoint)["room"])
+    return write_folder(to_onnx(network, frames), network, frames, folder, name, defaults, precision, room=room)
 
 
 def write_folder(
@@ -220,6 +223,8 @@ def write_folder(
     name: str,
     defaults: Defaults,
     precision: str,
+    *,
+    room: float = ROOM,
 ) -> tuple[Parity, list[str]]:
     """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it.
 
@@ -248,6 +253,7 @@ def write_folder(
         "frames": frames,
         "patch": config.pose.patch[0],
         "views": VIEWS,
+        "room": room,
         "fps": FPS,
         "text_encoder": TextEncoder().encoder_hash,
         "network": config.as_dict(),

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from animax.diffusion.engine import default_threads
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
+from animax.views.camera import ROOM
 from animax.views.splat import SplatPoseMap
 from animax_engine.crew import Crew
 from animax_engine.dataset.bank import build_bank
@@ -231,6 +232,8 @@ class Trainer:
             fused=True,
         )
         self.step = 0
+        self.room = ROOM
+        """Radius that the views show which the network is trained on, see ``template_cameras``."""
         self.time_share = 0.0
         """Share of a run's time that has passed, where it is shorter than its steps would take."""
 
@@ -265,6 +268,7 @@ class Trainer:
             "network": self.master.config.as_dict(),
             "train": asdict(self.config),
             "frames": self.frames,
+            "room": self.room,
             "step": self.step,
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -433,6 +437,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(network, config, frames, kinds.get(args.precision) or faster_type())
     if state is not None:
         trainer.load(state, new_stage=not resumes)
+    trainer.room = json.loads((args.bank / "index.json").read_text())["room"]
     size, seed = config.batch // args.processes, config.seed + int(time.time())
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
     if not resumes and (args.fit or not args.start):

@@ -143,7 +143,7 @@ def make_template(rig: Rig, model: Model) -> Template:
     """The template views and pose maps of a rig (paper § 3.1)."""
     codec = model.space.codec
     markers = choose_markers(rig, codec.channels)
-    cameras = template_cameras(rig, size=VIEW_SIZE)
+    cameras = template_cameras(rig, size=VIEW_SIZE, room=model.manifest.room)
     pictures = render_frames(rig.mesh, rig.rest_vertices[None], cameras.resized(model.space.rgb_size), up=rig.stance.up)
     points, depths = cameras.project(markers.positions(rig.skeleton.rest_globals)[None])
     maps = codec.draw(points, depths, markers, VIEW_SIZE)

@@ -29,6 +29,7 @@ def write_folder() -> Callable[..., Path]:
             "pose_size": 4,
             "rgb_size": 24,
             "views": 4,
+            "room": 1.2,
             "frames": 33,
             "patch": 4,
             "fps": 16,

@@ -50,6 +50,7 @@ class Manifest:
         pose_size: height and width of a pose map.
         rgb_size: height and width of a generated picture.
         views: template views.
+        room: radius that the template views show, in half diagonals of the rest box.
         frames: of a window.
         patch: frames of a time slot.
         fps: frames a second of what it generates.
@@ -69,6 +70,7 @@ class Manifest:
     pose_size: int
     rgb_size: int
     views: int
+    room: float
     frames: int
     patch: int
     fps: float
