@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ import onnxruntime
 
 from animax.diffusion.batching import StepBatcher
 from animax.diffusion.sampler import Denoiser, Latents
+from animax.diffusion.tensorrt_cache import EngineCache, EngineKey, this_device
 from animax.errors import EngineError, OptionError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 """Names that a user gives, and ONNX Runtime's."""
 INPUTS = ("rgb", "pose", "template_rgb", "template_pose", "sigma", "text", "rays")
 OUTPUTS = ("clean_rgb", "clean_pose")
+USUAL_BATCH = 2
+"""Samples that TensorRT optimises an engine for: a guided step of one request."""
 MAX_BATCH = {"cpu": 1, "cuda": 16, "tensorrt": 16}
 """Samples in one network call; a guided step has two."""
+FALLBACKS = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu")}
+"""Where the parts of a graph go that a provider does not take."""
 CPU_LANES = 2
 """Network calls at the same time on the CPU."""
 
@@ -47,7 +53,13 @@ def default_threads() -> int:
 
 
 def load_denoiser(
-    path: Path, provider: str = "cpu", threads: int | None = None, max_batch: int | None = None
+    path: Path,
+    provider: str = "cpu",
+    threads: int | None = None,
+    max_batch: int | None = None,
+    *,
+    model: str = "",
+    precision: str = "fp32",
 ) -> Denoiser:
     """The network of a graph, set up to be called by many requests at once.
 
@@ -61,17 +73,78 @@ def load_denoiser(
         threads: of the network on the CPU; None takes all cores.
         max_batch: samples in one network call; None takes ``MAX_BATCH`` of the provider, 0 turns sharing off: every
             call goes to the network as it comes.
+        model: SHA-256 of the model's files, for TensorRT.
+        precision: of the stored weights, for TensorRT: it computes in the same where it can.
 
     Raises:
         EngineError: the session cannot be made.
     """
     threads = threads or default_threads()
+    options: dict[str, str] = {}
+    if provider == "tensorrt":
+        options = tensorrt_options(path, model, precision, max_batch or MAX_BATCH[provider])
     if max_batch == 0:
-        return OnnxDenoiser(path, provider, threads)
+        return OnnxDenoiser(path, provider, threads, options=options)
     lanes = min(CPU_LANES, threads) if provider == "cpu" else 1
     # the lanes compute too: beside them, the session needs threads for the other cores only
-    denoiser = OnnxDenoiser(path, provider, threads - lanes + 1)
+    denoiser = OnnxDenoiser(path, provider, threads - lanes + 1, options=options)
     return StepBatcher(denoiser, max_batch or MAX_BATCH[provider], lanes)
+
+
+def tensorrt_options(
+    path: Path, model: str, precision: str, largest: int, cache: EngineCache | None = None
+) -> dict[str, str]:
+    """Provider options that name this model's engines, which are built where there are none yet (minutes).
+
+    Args:
+        path: the graph.
+        model: SHA-256 of the model's files.
+        precision: of the stored weights.
+        largest: samples in a call.
+        cache: default: the user's.
+
+    Raises:
+        EngineError: there is no GPU or no TensorRT, or the engines cannot be built.
+    """
+    cache, device = cache or EngineCache(), this_device()
+    key = cache.find(model, device, largest)
+    if key is None:
+        key = EngineKey(model, device, engine_precision(precision), (1, min(USUAL_BATCH, largest), largest))
+        build_engines(path, key, cache)
+    return cache.options(key, input_shapes(path))
+
+
+def engine_precision(stored: str) -> str:
+    """What TensorRT may compute in for weights that are stored as fp32, fp16, bf16 or int8."""
+    return stored if stored in ("fp16", "bf16") else "fp32"
+
+
+def build_engines(path: Path, key: EngineKey, cache: EngineCache, *, anew: bool = False) -> bool:
+    """Build the engines of a graph with ONNX Runtime's TensorRT provider, unless they are in the cache (or ``anew``).
+
+    Returns:
+        Whether they were built now.
+
+    Raises:
+        EngineError: the provider did not start, or built nothing.
+    """
+
+    def make(folder: Path) -> None:
+        shapes = input_shapes(path)
+        denoiser = OnnxDenoiser(path, "tensorrt", options=cache.options(key, shapes, folder))
+        for batch in sorted(set(key.batch)):  # the first call builds; the others show that the profile holds
+            inputs = ([n if isinstance(n, int) else batch for n in shapes[name]] for name in INPUTS)
+            denoiser(*(np.zeros(shape, np.float32) for shape in inputs))
+
+    return cache.build(key, make, anew=anew)
+
+
+def input_shapes(path: Path) -> dict[str, list[int | str | None]]:
+    """Shapes of a graph's inputs by name; a free dimension is a name or None."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS["cpu"]])
+    return {value.name: list(value.shape) for value in session.get_inputs()}
 
 
 class OnnxDenoiser:
@@ -81,6 +154,7 @@ class OnnxDenoiser:
         path: the graph.
         provider: a key of ``PROVIDERS``.
         threads: of one call on the CPU, the calling one among them; None takes all cores.
+        options: of the provider.
         spinning: threads wait for work on their cores instead of leaving these to others; measured, never worth it.
 
     Raises:
@@ -88,16 +162,23 @@ class OnnxDenoiser:
     """
 
     def __init__(
-        self, path: Path, provider: str = "cpu", threads: int | None = None, *, spinning: bool = False
+        self,
+        path: Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        *,
+        options: Mapping[str, str] | None = None,
+        spinning: bool = False,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-        names = [PROVIDERS[provider]] + (["CPUExecutionProvider"] if provider != "cpu" else [])
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads or default_threads()
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        names = [PROVIDERS[name] for name in (provider, *FALLBACKS[provider])]
+        each = [dict(options or {}), *({} for _ in FALLBACKS[provider])]
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=names)
+            self._session: Any = onnxruntime.InferenceSession(str(path), settings, names, each)
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot load {path.name} on {provider}: {_first_line(error)}") from error
         active = self._session.get_providers()

@@ -104,6 +104,13 @@ def load_model(
             frames=manifest.frames,
             patch=manifest.patch,
         ),
-        denoiser=load_denoiser(folder / manifest.file, provider, threads, max_batch),
+        denoiser=load_denoiser(
+            folder / manifest.file,
+            provider,
+            threads,
+            max_batch,
+            model=manifest.sha256,
+            precision=manifest.precision,
+        ),
         text=text,
     )

@@ -1,0 +1,43 @@
+"""TensorRT engines of a model, built before a server needs them: ``animax serve --provider tensorrt`` takes these."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from animax.diffusion.engine import MAX_BATCH, USUAL_BATCH, build_engines, engine_precision
+from animax.diffusion.manifest import read_manifest
+from animax.diffusion.registry import model_folder
+from animax.diffusion.tensorrt_cache import PRECISIONS, VARIABLE, EngineCache, EngineKey, this_device
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: ``animax-engine build-trt MODEL``."""
+    parser = argparse.ArgumentParser(prog="animax-engine build-trt", description=__doc__)
+    parser.add_argument("model", metavar="MODEL", help="name or folder of a model")
+    parser.add_argument("--precision", choices=PRECISIONS, help="to compute in (default: that of the stored weights)")
+    parser.add_argument(
+        "--min-batch", type=int, default=1, metavar="N", help="samples in a call (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--opt-batch", type=int, default=USUAL_BATCH, metavar="N", help="that it is fastest for (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-batch", type=int, default=MAX_BATCH["tensorrt"], metavar="N", help="at most (default: %(default)s)"
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help=f"(default: ${VARIABLE}, or the user's caches)")
+    parser.add_argument("--anew", action="store_true", help="build also what is there already")
+    args = parser.parse_args(argv)
+    folder = model_folder(args.model)
+    manifest = read_manifest(folder)
+    manifest.verify(folder)
+    device, cache = this_device(), EngineCache(args.cache)
+    precision = args.precision or engine_precision(manifest.precision)
+    key = EngineKey(manifest.sha256, device, precision, (args.min_batch, args.opt_batch, args.max_batch))
+    print(f"{manifest.name} for {device.gpu}, TensorRT {device.tensorrt}, {precision}, batch {key.batch}", flush=True)
+    began = time.monotonic()
+    built = build_engines(folder / manifest.file, key, cache, anew=args.anew)
+    print(f"built in {time.monotonic() - began:.0f} s" if built else "there already")
+    return 0

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from animax.diffusion.tensorrt_cache import Device
+from animax_engine import build_trt, cli
+
+DEVICE = Device("A GPU", "9.0", "580.1", "10.9.0", "1.31.1")
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert cli.main(["build-trt", "embedded"]) == 1
+    assert "animax[gpu]" in capsys.readouterr().err
+
+
+def test_the_command_builds_by_the_model_s_own_digest(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def build(path, key, cache, *, anew):
+        asked.append((path.name, key, cache.root, anew))
+        return anew
+
+    monkeypatch.setattr(build_trt, "this_device", lambda: DEVICE)
+    monkeypatch.setattr(build_trt, "build_engines", build)
+    options = ["--cache", str(tmp_path), "--max-batch", "8", "--precision", "bf16"]
+    assert build_trt.main(["embedded", *options]) == 0
+    assert "there already" in capsys.readouterr().out
+    assert build_trt.main(["embedded", *options, "--anew"]) == 0
+    assert "built in" in capsys.readouterr().out
+    (file, key, root, _), _ = asked
+    assert (file, root, key.precision, key.batch) == ("denoiser.onnx", tmp_path, "bf16", (1, 2, 8))
+    assert key.device == DEVICE
+
+
+@pytest.mark.parametrize("wrong", [["nobody"], ["embedded", "--max-batch", "1"]])
+def test_wrong_input_is_named(wrong, monkeypatch, capsys):
+    monkeypatch.setattr(build_trt, "this_device", lambda: DEVICE)
+    assert cli.main(["build-trt", *wrong]) == 1
+    assert "accepted" in capsys.readouterr().err
