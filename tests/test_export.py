@@ -20,6 +20,7 @@ from animax.views.camera import ROOM  # noqa: E402
 from animax_engine import export  # noqa: E402
 from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
+from animax_engine.triton import write_repository  # noqa: E402
 
 FRAMES = 9
 
@@ -154,6 +155,28 @@ def test_other_precisions_load_and_come_near(traced, tmp_path, precision, error)
         trained = torch.load(checkpoint, weights_only=True)["averaged"]
         for name, weight in restored.items():
             torch.testing.assert_close(weight, trained[name], rtol=1e-2, atol=1e-5, msg=name)
+
+
+def test_what_is_too_large_for_one_message_has_its_weights_beside(traced, tmp_path, monkeypatch):
+    checkpoint, network, graph = traced
+    monkeypatch.setattr(export, "LARGEST_MESSAGE", 10_000)
+    folder = tmp_path / "model"
+    for _ in range(2):  # written again, the file of weights does not grow
+        figures, problems = write_folder(graph, network, FRAMES, folder, "large", Defaults(), "fp32")
+        assert figures.torch < 1e-4
+        assert problems == []
+    model = load_model(folder, provider="cpu", threads=1)
+    assert set(model.manifest.files) == {"denoiser.onnx", "denoiser.weights"}
+    assert (folder / "denoiser.onnx").stat().st_size < (folder / "denoiser.weights").stat().st_size
+    trained = torch.load(checkpoint, weights_only=True)["averaged"]
+    for name, weight in read_state(folder)["averaged"].items():
+        torch.testing.assert_close(weight, trained[name], msg=name)
+    write_repository(folder, tmp_path / "triton")
+    assert (tmp_path / "triton" / "large_denoiser" / "1" / "denoiser.weights").is_file()
+    with (folder / "denoiser.weights").open("r+b") as file:
+        file.write(b"changed")
+    with pytest.raises(ModelError, match=r"denoiser\.weights has SHA-256"):
+        load_model(folder)
 
 
 def test_the_command_writes_folder_and_triton_repository(traced, tmp_path, capsys, monkeypatch):

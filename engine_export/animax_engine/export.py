@@ -31,6 +31,10 @@ from animax_engine.triton import write_repository
 from animax_engine.weight_storage import HALF_FROM, HALVES, PRECISIONS, store_weights
 
 OPSET = 20
+LARGEST_MESSAGE = 2**31 - 2**24
+"""Bytes of weights up to which a graph is one file: protobuf's limit, less room for the graph itself."""
+EXTERNAL_FROM = 1024
+"""Bytes from which a weight goes to the file beside."""
 PROFILES = {"batch": Profile(1, 2, 16)}
 """Of the one dynamic dimension; the token layout is static."""
 TRAINABLE = tuple(precision for precision in PRECISIONS if precision != "int8")
@@ -112,12 +116,32 @@ def to_onnx(network: VideoPoseTransformer, frames: int) -> onnx.ModelProto:
 
 
 def in_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """A copy of a graph with its weights in ``precision``; checked, with shapes that can be inferred."""
+    """A copy of a graph with its weights in ``precision``."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = store_weights(copy, precision)
-    check_graph(copy)
-    return copy
+    return store_weights(copy, precision)
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> list[Path]:
+    """Write a graph, after checking it; gives the files. What is too large for one protobuf message (2 GiB) has its
+    weights in a file beside.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph breaks a rule, or its shapes and
+            types contradict each other.
+    """
+    if sum(len(weight.raw_data) for weight in model.graph.initializer) <= LARGEST_MESSAGE:
+        check_graph(model)
+        path.write_bytes(model.SerializeToString())
+        return [path]
+    weights = path.with_suffix(".weights")
+    weights.unlink(missing_ok=True)  # onnx would add to it
+    onnx.save_model(model, path, save_as_external_data=True, location=weights.name, size_threshold=EXTERNAL_FROM)
+    onnx.checker.check_model(path, full_check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        inferred = Path(folder) / path.name
+        onnx.shape_inference.infer_shapes_path(path, inferred, check_type=True, strict_mode=True, data_prop=True)
+    return [path, weights]
 
 
 def check_graph(model: onnx.ModelProto) -> None:
@@ -234,7 +258,7 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "denoiser.onnx"
     model = in_precision(graph, precision)
-    path.write_bytes(model.SerializeToString())
+    written = save_graph(model, path)
     figures = parity(network, frames, path, precision)
     if precision != "int8" and max(figures.torch, figures.batch) > TOLERANCE:
         raise ModelError(f"{path.name} is {figures.torch:.1e} from torch; accepted: {TOLERANCE:g} at most")
@@ -244,7 +268,7 @@ def write_folder(
         "name": name,
         "licence": "Apache-2.0",
         "file": path.name,
-        "files": {path.name: asdict(file_entry(path))},
+        "files": {file.name: asdict(file_entry(file)) for file in written},
         "precision": precision,
         "codec": "splat",
         "channels": config.pose.channels,
@@ -275,12 +299,12 @@ def compare(checkpoint: Path) -> list[str]:
         for precision in PRECISIONS:
             path = Path(folder) / f"{precision}.onnx"
             model = in_precision(graph, precision)
-            path.write_bytes(model.SerializeToString())
+            size = sum(file.stat().st_size for file in save_graph(model, path))
             began = time.perf_counter()
             denoisers[precision] = OnnxDenoiser(path, threads=1)
             loading = time.perf_counter() - began
             figures = parity(network, frames, path, precision)
-            seconds[precision] = [path.stat().st_size / 1e6, loading, figures.trained, obstacles(model, PROFILES)]
+            seconds[precision] = [size / 1e6, loading, figures.trained, obstacles(model, PROFILES)]
         times: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
         for _ in range(12):  # in turns, so that a busy moment meets all of them
             for precision, denoiser in denoisers.items():
