@@ -4,7 +4,7 @@ import pytest
 
 from animax.cli import main
 from animax.service import ServerConfig
-from animax.service.config import MIB, Tls
+from animax.service.config import MIB, Tls, TlsFiles
 from animax.service.jobs.settings import in_folder
 
 
@@ -43,6 +43,7 @@ def test_every_option_arrives(started):
             metrics_host="0.0.0.0",
             traces=True,
             log_prompts=True,
+            log_format="json",
         )
     ]
 
@@ -59,7 +60,9 @@ def test_certificates_are_read(started, tmp_path):
         (tmp_path / name).write_text(name)
     options = [part for name in ("certificate", "key", "clients") for part in (f"--tls-{name}", str(tmp_path / name))]
     assert main(["serve", "--no-jobs", *options]) == 0
-    assert started[0].tls == Tls(b"certificate", b"key", b"clients")
+    tls = TlsFiles(tmp_path / "certificate", tmp_path / "key", tmp_path / "clients")
+    assert started[0].tls == tls
+    assert tls.read() == Tls(b"certificate", b"key", b"clients")
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from animax.cli.store_options import add_store, settings_of
+from animax.cli.store_options import add_store, store_of
 from animax.errors import OptionError
 from animax.service.config import MIB
+from animax.service.configuration.load import in_force
 from animax.service.jobs.settings import JobSettings, in_folder
 
 
 def settings(*arguments: str) -> JobSettings:
     parser = argparse.ArgumentParser()
     add_store(parser)
-    return settings_of(parser.parse_args(arguments))
+    jobs = in_force(None, store_of(parser.parse_args(arguments))).config.jobs
+    assert jobs is not None
+    return jobs
 
 
 def test_one_folder_or_two_places(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from animax.cli.animate import add_command as add_animate
 from animax.cli.batch import add_command as add_batch
 from animax.cli.bench import add_command as add_bench
+from animax.cli.config import add_command as add_config
 from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
 from animax.cli.jobs import add_command as add_jobs
@@ -77,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
         add_animate, add_batch, add_serve, add_work, add_jobs, add_top, add_health, add_inspect, add_bench, add_models,
+        add_config,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)

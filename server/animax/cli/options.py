@@ -142,13 +142,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     add_provider(group)
 
 
-def add_provider(group: argparse._ArgumentGroup) -> None:
-    """Where a model runs."""
+def add_provider(group: argparse._ArgumentGroup, default: str | None = "auto") -> None:
+    """Where a model runs; a default of None leaves it to the configuration."""
     group.add_argument(
         "--provider",
-        default="auto",
+        default=default,
         choices=("auto", "cpu", "cuda", "tensorrt"),
-        help="where it runs; auto takes the fastest there is (default: %(default)s)",
+        help="where it runs; auto takes the fastest there is (default: auto)",
     )
     group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from animax.cli.config import add_config
 from animax.cli.options import add_provider, existing_file, new_command, positive
 from animax.cli.status import DONE
-from animax.cli.store_options import add_store, settings_of
+from animax.cli.store_options import MIB, add_store, store_of
 from animax.cli.watch_options import add_watching, start_log, watching
-from animax.errors import OptionError
 
 if TYPE_CHECKING:
     from animax.service import Server
@@ -21,6 +21,7 @@ EXAMPLES = """\
   animax serve --port 0 --slots 4 --queue 64 --reflection
   animax serve --metrics-port 9464 --log-format json
   animax serve --model embedded --model /srv/models/creatures
+  animax serve --config animax.toml
   animax serve --database postgresql://animax@db/animax --blobs s3://studio/animax
 """
 
@@ -28,6 +29,7 @@ EXAMPLES = """\
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command. What is left out is ``ServerConfig``'s own default."""
     parser = new_command(commands, "serve", "serve animations over gRPC until Ctrl-C or SIGTERM", EXAMPLES)
+    add_config(parser)
     place = parser.add_argument_group("place")
     place.add_argument("--host", metavar="ADDRESS", help="to listen on (default: 127.0.0.1, this machine alone)")
     place.add_argument("--port", type=int, metavar="N", help="to listen on; 0 takes a free one (default: 50051)")
@@ -59,7 +61,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="an installed model (`animax models list`) or a model folder; again for each further one that requests "
         "may name, the first is the default (default: embedded)",
     )
-    add_provider(engine)
+    add_provider(engine, default=None)
     engine.add_argument(
         "--max-batch",
         type=int,
@@ -94,44 +96,33 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     add_store(parser)
     parser.add_argument("--no-jobs", action="store_true", help="keep nothing: rigs in memory, no job service")
-    parser.add_argument("--reflection", action="store_true", help="let clients list the services (grpcurl)")
+    parser.add_argument(
+        "--reflection", action="store_const", const=True, help="let clients list the services (grpcurl)"
+    )
     add_watching(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    start_log(options)
-    from animax.service import ServerConfig, serve
-    from animax.service.config import MIB, Tls
-
-    given = {
+    given: dict[str, Any] = {
         name: getattr(options, name)
         for name in (
-            "host", "port", "web_port", "max_batch", "watch_seconds",
-            "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds",
+            "host", "port", "web_port", "max_batch", "watch_seconds", "provider", "threads", "reflection",
+            "slots", "max_queued", "max_request_seconds", "grace_seconds", "drain_seconds", "web_origins", "models",
         )
-        if getattr(options, name) is not None
     }  # fmt: skip
-    if options.web_origins:
-        given["web_origins"] = tuple(options.web_origins)
-    if options.models:
-        given["models"] = tuple(options.models)
+    given.update({f"tls.{name}": getattr(options, f"tls_{name}") for name in ("certificate", "key", "clients")})
     if options.max_asset_mib is not None:
         given["max_asset_bytes"] = options.max_asset_mib * MIB
-    if options.tls_certificate or options.tls_key or options.tls_clients:
-        if not (options.tls_certificate and options.tls_key):
-            raise OptionError("tls-certificate", options.tls_certificate, "a certificate and its --tls-key, both")
-        authority = options.tls_clients.read_bytes() if options.tls_clients else None
-        given["tls"] = Tls(options.tls_certificate.read_bytes(), options.tls_key.read_bytes(), authority)
-    config = ServerConfig(
-        **given,
-        **watching(options),
-        provider=options.provider,
-        threads=options.threads,
-        reflection=options.reflection,
-        jobs=None if options.no_jobs else settings_of(options),
-    )
+    if options.no_jobs:
+        given["jobs.enabled"] = False
+    given = {name: value for name, value in given.items() if value is not None}
+    from animax.service import serve
+    from animax.service.configuration.load import in_force
+
+    config = in_force(options.config, {**given, **store_of(options), **watching(options)}).config
+    start_log(config)
     serve(config, on_started=announce)
     return DONE
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NAMES = ("metrics_port", "metrics_host", "log_prompts", "traces")
+if TYPE_CHECKING:
+    from animax.service import ServerConfig
+
+NAMES = ("metrics_port", "metrics_host", "log_level", "log_format", "log_prompts", "traces")
 """Of ``ServerConfig``."""
 
 
@@ -29,11 +32,9 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         help="send OpenTelemetry spans to $OTEL_EXPORTER_OTLP_ENDPOINT (pip install 'animax[otel]')",
     )
     group.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)"
+        "--log-level", choices=("debug", "info", "warning", "error"), help="least that is logged (default: info)"
     )
-    group.add_argument(
-        "--log-format", default="text", choices=("text", "json"), help="json has one object a line (default: text)"
-    )
+    group.add_argument("--log-format", choices=("text", "json"), help="json has one object a line (default: text)")
     group.add_argument(
         "--log-prompts", action="store_const", const=True, help="let the log hold prompts (default: it never does)"
     )
@@ -44,10 +45,10 @@ def watching(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in NAMES if getattr(options, name) is not None}
 
 
-def start_log(options: argparse.Namespace) -> None:
-    """Log to stderr as the arguments say."""
+def start_log(config: ServerConfig) -> None:
+    """Log to stderr as configured."""
     from animax.service.observe.access_log import formatter
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(options.log_format))
-    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
+    handler.setFormatter(formatter(config.log_format))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])

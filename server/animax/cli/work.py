@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from animax.cli.config import add_config
 from animax.cli.options import add_provider, new_command, positive
 from animax.cli.status import DONE
-from animax.cli.store_options import add_store, settings_of
+from animax.cli.store_options import add_store, store_of
 from animax.cli.watch_options import add_watching, start_log, watching
+from animax.errors import OptionError
 
 EXAMPLES = """\
   animax work --database postgresql://animax@db/animax --blobs s3://studio/animax --slots 4
@@ -19,6 +21,7 @@ EXAMPLES = """\
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = new_command(commands, "work", "work on the jobs of a shared store until Ctrl-C or SIGTERM", EXAMPLES)
+    add_config(parser)
     add_store(parser)
     engine = parser.add_argument_group("engine")
     engine.add_argument(
@@ -28,12 +31,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="NAME",
         help="as of `animax serve`; only its jobs are taken up",
     )
-    add_provider(engine)
+    add_provider(engine, default=None)
     engine.add_argument(
         "--slots", type=positive, metavar="N", help="jobs that generate at the same time (default: the provider's own)"
     )
     parser.add_argument(
-        "--grace", type=float, metavar="S", default=30.0, help="for jobs at work at shutdown (default: 30)"
+        "--grace", dest="grace_seconds", type=float, metavar="S", help="for jobs at work at shutdown (default: 30)"
     )
     add_watching(parser)
     parser.set_defaults(run=run)
@@ -41,22 +44,19 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Work until told to stop."""
-    start_log(options)
+    given = {name: getattr(options, name) for name in ("models", "provider", "threads", "slots", "grace_seconds")}
+    given = {name: value for name, value in given.items() if value is not None}
+    from animax.service.configuration.load import in_force
+
+    config = in_force(options.config, {**given, **store_of(options), **watching(options)}).config
+    if config.jobs is None:
+        raise OptionError("jobs.enabled", False, "true, for a worker: it works on jobs alone")
+    start_log(config)
     from animax.pipeline import animate
-    from animax.service.config import ServerConfig
     from animax.service.jobs.work import work
     from animax.service.models import ServedModels
     from animax.service.server import asset_writers, model_source, rig_parser
 
-    config = ServerConfig(
-        models=tuple(options.models or ("embedded",)),
-        provider=options.provider,
-        threads=options.threads,
-        slots=options.slots,
-        grace_seconds=options.grace,
-        jobs=settings_of(options),
-        **watching(options),
-    )
     models = ServedModels.load([model_source(name, config) for name in config.models])
     started = lambda: print("working", flush=True)  # noqa: E731
     asyncio.run(work(config, models, animate, rig_parser(config), asset_writers(), started))

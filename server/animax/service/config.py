@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from animax.errors import OptionError
 from animax.service.jobs.settings import JobSettings
+from animax.service.ranges import check_ranges
 
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"\*|http://[a-z0-9.:\[\]_-]+(?<!:80)|https://[a-z0-9.:\[\]_-]+(?<!:443)")
 SLOTS = {"cpu": 2, "cuda": 8, "tensorrt": 8}
 """Requests that generate at the same time, by provider (docs/decisions.md)."""
+RANGES: dict[str, tuple[float, float]] = {
+    "port": (0, 65535),
+    "web_port": (0, 65535),
+    "web_idle_seconds": (0.1, 86_400),
+    "threads": (1, 1024),
+    "max_batch": (0, 1024),
+    "slots": (1, 64),
+    "max_queued": (0, 100_000),
+    "max_variants": (1, 64),
+    "max_asset_bytes": (1, 2**31),
+    "max_joints": (1, 2000),
+    "rig_bytes": (1, 2**50),
+    "upload_bytes": (1, 2**50),
+    "unread_bytes": (1, 2**50),
+    "max_request_seconds": (0.1, 86_400),
+    "write_timeout_seconds": (0.1, 3600),
+    "upload_idle_seconds": (0.1, 3600),
+    "progress_seconds": (0.01, 1),
+    "grace_seconds": (0, 3600),
+    "drain_seconds": (0, 3600),
+    "watch_seconds": (0, 3600),
+    "metrics_port": (0, 65535),
+}
+"""Least and most of each number of ``ServerConfig``, where it is not None."""
+CHOICES = {
+    "provider": ("auto", "cpu", "cuda", "tensorrt"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,12 +61,44 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class TlsFiles:
+    """Transport security from PEM files, which are read anew when they change.
+
+    Attributes:
+        certificate: chain of the server.
+        key: private key of the server.
+        clients: roots that client certificates must come from (mutual TLS); None asks for none.
+    """
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return (self.certificate, self.key, *([self.clients] if self.clients else []))
+
+    def read(self) -> Tls:
+        """What the files hold now.
+
+        Raises:
+            OptionError: one cannot be read.
+        """
+        try:
+            parts = [path.read_bytes() for path in self.paths]
+        except OSError as error:
+            raise OptionError("tls", f"unreadable ({error.strerror})", "PEM files that can be read") from None
+        return Tls(*parts)
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Limits and places of one server. Out-of-range values raise ``OptionError`` at once.
 
     Attributes:
-        host: address to listen on. The default is reachable from this machine alone; the service has no accounts, so
-            open it to a network only behind TLS with client certificates or a gateway.
+        host: address to listen on. The default is reachable from this machine alone; open it to a network only with
+            TLS, and with callers who are known: by tokens or by certificates.
         port: 0 takes a free one.
         tls: None speaks cleartext; else both ports have it.
         web_port: for gRPC-Web over HTTP/1.1; 0 takes a free one, None speaks none.
@@ -66,6 +128,8 @@ class ServerConfig:
         reflection: let clients list the services (for grpcurl and the like).
         metrics_port: plain HTTP for metrics, probes and the status page; 0 takes a free one, None opens none.
         metrics_host: address of ``metrics_port``. It has no accounts either, and tells nothing that was asked for.
+        log_level: least that the commands log: ``debug``, ``info``, ``warning``, ``error``.
+        log_format: of the commands' log: ``text`` for people, ``json`` with one object a line.
         log_prompts: let the log hold prompts.
         traces: send OpenTelemetry spans to where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says; needs ``animax[otel]``.
         jobs: where jobs, rigs and results are kept; None keeps rigs in memory and has no JobService.
@@ -73,7 +137,7 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 50051
-    tls: Tls | None = None
+    tls: Tls | TlsFiles | None = None
     web_port: int | None = None
     web_origins: tuple[str, ...] = ()
     web_idle_seconds: float = 75.0
@@ -99,6 +163,8 @@ class ServerConfig:
     reflection: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    log_level: str = "info"
+    log_format: str = "text"
     log_prompts: bool = False
     traces: bool = False
     jobs: JobSettings | None = None
@@ -108,39 +174,10 @@ class ServerConfig:
         return self.slots or SLOTS.get(provider, 1)
 
     def __post_init__(self) -> None:
-        limits: dict[str, tuple[float, float]] = {
-            "port": (0, 65535),
-            "web_idle_seconds": (0.1, 86_400),
-            "max_queued": (0, 100_000),
-            "max_variants": (1, 64),
-            "max_asset_bytes": (1, 2**31),
-            "max_joints": (1, 2000),
-            "rig_bytes": (1, 2**50),
-            "upload_bytes": (1, 2**50),
-            "unread_bytes": (1, 2**50),
-            "max_request_seconds": (0.1, 86_400),
-            "write_timeout_seconds": (0.1, 3600),
-            "upload_idle_seconds": (0.1, 3600),
-            "progress_seconds": (0.01, 1),
-            "grace_seconds": (0, 3600),
-            "drain_seconds": (0, 3600),
-            "watch_seconds": (0, 3600),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise OptionError(name, value, f"{low:g} to {high:g}")
-        optional: dict[str, tuple[int, int]] = {
-            "threads": (1, 1024),
-            "slots": (1, 64),
-            "max_batch": (0, 1024),
-            "web_port": (0, 65535),
-            "metrics_port": (0, 65535),
-        }
-        for name, (least, most) in optional.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise OptionError(name, value, f"{least} to {most}")
+        check_ranges(self, RANGES)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise OptionError(name, getattr(self, name), ", ".join(choices))
         if not self.models:
             raise OptionError("models", self.models, "at least one")
         for name in ("host", "metrics_host"):

@@ -21,7 +21,7 @@ from animax.errors import AnimaxError, ServiceError
 from animax.service.animation_service import AnimationServicer
 from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
-from animax.service.config import ServerConfig
+from animax.service.config import ServerConfig, TlsFiles
 from animax.service.generation import Animate, Writers
 from animax.service.interactive_service import Perform, perform
 from animax.service.jobs.backend import JobBackend
@@ -272,7 +272,7 @@ def asset_writers() -> Writers:
 
 def credentials(config: ServerConfig) -> grpc.ServerCredentials:
     """The configured transport security."""
-    tls = config.tls
+    tls = config.tls.read() if isinstance(config.tls, TlsFiles) else config.tls
     assert tls is not None
     return grpc.ssl_server_credentials(
         [(tls.key, tls.certificate)], tls.client_authority, require_client_auth=tls.client_authority is not None

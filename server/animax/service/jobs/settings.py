@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from animax.errors import OptionError
+from animax.service.ranges import check_ranges
 
 GIB = 1024**3
-DAY = 86_400.0
+DAY = 86_400
+RANGES: dict[str, tuple[float, float]] = {
+    "blob_bytes": (1, 2**60),
+    "max_queued": (1, 10_000_000),
+    "max_attempts": (1, 100),
+    "lease_seconds": (0.5, 3600),
+    "max_job_seconds": (1, 7 * DAY),
+    "retention_seconds": (1, 36_500 * DAY),
+    "poll_seconds": (0.01, 60),
+    "lanes": (1, 64),
+    "share": (1, 1000),
+}
+"""Least and most of each number of ``JobSettings``, where it is not None."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +48,13 @@ class JobSettings:
     max_attempts: int = 3
     lease_seconds: float = 15.0
     max_job_seconds: float = 3600.0
-    retention_seconds: float = 30 * DAY
+    retention_seconds: float = 30.0 * DAY
     poll_seconds: float = 0.5
     lanes: int | None = None
     share: int = 4
 
     def __post_init__(self) -> None:
-        limits: dict[str, tuple[float, float]] = {
-            "blob_bytes": (1, 2**60),
-            "max_queued": (1, 10_000_000),
-            "max_attempts": (1, 100),
-            "lease_seconds": (0.5, 3600),
-            "max_job_seconds": (1, 7 * DAY),
-            "retention_seconds": (1, 36_500 * DAY),
-            "poll_seconds": (0.01, 60),
-            "share": (1, 1000),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise OptionError(name, value, f"{low:g} to {high:g}")
-        if self.lanes is not None and not 1 <= self.lanes <= 64:
-            raise OptionError("lanes", self.lanes, "1 to 64")
+        check_ranges(self, RANGES)
 
 
 def in_folder(folder: Path, **limits: float) -> JobSettings:

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from animax.errors import OptionError, ServiceError
 from animax.service.boundary import Boundary
-from animax.service.config import ServerConfig, Tls
+from animax.service.config import ServerConfig, Tls, TlsFiles
 from animax.service.web.bridge import Bridge, Methods
 from animax.service.web.origins import Origins
 
@@ -71,7 +71,8 @@ class WebListener:
             OptionError: certificate and key are not usable.
         """
         config = self._config
-        security = None if config.tls is None else tls_context(config.tls)
+        tls = config.tls.read() if isinstance(config.tls, TlsFiles) else config.tls
+        security = None if tls is None else tls_context(tls)
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._bridge.handle)
         runner = web.AppRunner(

@@ -1,0 +1,1 @@
+"""Settings from a file, the environment and the command line. Needs pydantic; only commands import it."""
