@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
@@ -36,7 +36,7 @@ from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
 from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import job_service_pb2_grpc as job_pb_grpc
-from animax.wire.channel import channel_options
+from animax.wire.channel import Pem, TokenChannel, channel_credentials, channel_options, check_token
 from animax.wire.failure import typed_errors
 from animax.wire.interactive import opening_message
 from animax.wire.jobs import create_message, list_message, result_message
@@ -64,22 +64,40 @@ class Client:
 
     Args:
         target: ``host:port``.
-        credentials: of ``grpc.ssl_channel_credentials``; None speaks cleartext.
+        credentials: of ``grpc.ssl_channel_credentials``, in place of ``ca``, ``certificate`` and ``key``.
         timeout: seconds for each call; None waits as long as the server does.
+        token: to show to servers that want to know who calls. Over cleartext it goes to this machine alone.
+        ca: PEM file (or its bytes) with the roots that the server's certificate must have; turns TLS on.
+        certificate: PEM file (or its bytes) with the chain to show to servers that ask for one.
+        key: PEM file (or its bytes) with its private key.
+
+    Raises:
+        OptionError: what is given does not belong together.
     """
 
     def __init__(
-        self, target: str, *, credentials: grpc.ChannelCredentials | None = None, timeout: float | None = None
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = None,
+        token: str | None = None,
+        ca: Pem | None = None,
+        certificate: Pem | None = None,
+        key: Pem | None = None,
     ) -> None:
         options = channel_options(target)
+        credentials = credentials or channel_credentials(ca, certificate, key)
+        check_token(token, target, secure=credentials is not None)
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options)
         else:
             self._channel = grpc.secure_channel(target, credentials, options)
         self._timeout = timeout
-        self._animation = pb_grpc.AnimationServiceStub(self._channel)
-        self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
-        self._jobs = job_pb_grpc.JobServiceStub(self._channel)
+        channel = cast(grpc.Channel, TokenChannel(self._channel, token)) if token else self._channel
+        self._animation = pb_grpc.AnimationServiceStub(channel)
+        self._assets = asset_pb_grpc.AssetServiceStub(channel)
+        self._jobs = job_pb_grpc.JobServiceStub(channel)
 
     def __enter__(self) -> Client:
         return self
@@ -314,17 +332,28 @@ class AsyncClient:
     """The same for asyncio; see ``Client``. To be made and used within one event loop."""
 
     def __init__(
-        self, target: str, *, credentials: grpc.ChannelCredentials | None = None, timeout: float | None = None
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = None,
+        token: str | None = None,
+        ca: Pem | None = None,
+        certificate: Pem | None = None,
+        key: Pem | None = None,
     ) -> None:
         options = channel_options(target)
+        credentials = credentials or channel_credentials(ca, certificate, key)
+        check_token(token, target, secure=credentials is not None)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options)
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options)
         self._timeout = timeout
-        self._animation = pb_grpc.AnimationServiceStub(self._channel)
-        self._assets = asset_pb_grpc.AssetServiceStub(self._channel)
-        self._jobs = job_pb_grpc.JobServiceStub(self._channel)
+        channel = cast(grpc.aio.Channel, TokenChannel(self._channel, token)) if token else self._channel
+        self._animation = pb_grpc.AnimationServiceStub(channel)
+        self._assets = asset_pb_grpc.AssetServiceStub(channel)
+        self._jobs = job_pb_grpc.JobServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -94,6 +94,28 @@ class BusyError(ServiceError):
     """The service's queue or memory is full, or the reader was too slow for what it holds."""
 
 
+class QuotaError(BusyError):
+    """A caller has used up what it may use.
+
+    Args:
+        quota: which of its quotas.
+        message: for people.
+        retry_after: seconds; None when waiting does not help.
+    """
+
+    def __init__(self, quota: str, message: str, retry_after: float | None = None) -> None:
+        self.quota = quota
+        super().__init__(message, reason="QUOTA_EXCEEDED", retry_after=retry_after)
+
+
+class UnauthenticatedError(ServiceError):
+    """The caller showed no credentials, or none that are valid."""
+
+
+class ForbiddenError(ServiceError):
+    """The caller is known, but may not do this."""
+
+
 class UnavailableError(ServiceError):
     """The service cannot be reached, is not ready yet, or is shutting down."""
 

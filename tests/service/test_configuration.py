@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from animax.errors import OptionError
+from animax.service.access.settings import AuthSettings
 from animax.service.config import ServerConfig, TlsFiles
 from animax.service.configuration.keys import every_key
 from animax.service.configuration.load import COMMAND_LINE, DEFAULT, ENVIRONMENT, FILE, InForce, in_force
@@ -92,6 +93,9 @@ def test_a_variable_can_unset_what_the_file_sets(tmp_path):
         ('log_level = "loud"', {}, "log_level (animax.toml)", "warning"),
         ("[tls]\nkey = 'x'", {}, "tls.certificate", "both"),
         ("port =", {}, "config", "TOML"),
+        ('[auth]\nalgorithms = ["none"]\ntoken_file = "t"', {}, "auth.algorithms (animax.toml)", "ES256"),
+        ("", {"ANIMAX_AUTH_JWKS_FILE": "keys"}, "auth.issuer", "issuer"),
+        ("", {"ANIMAX_AUTH_CONCURRENT": "3"}, "auth.token_file", "a token_file, a jwks_file"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(tmp_path, text, environment, name, accepted):
@@ -120,7 +124,7 @@ def test_passwords_are_shown_to_nobody(tmp_path):
 
 def test_every_field_is_a_key_with_a_meaning():
     keys = every_key()
-    for settings, table in ((ServerConfig, ""), (JobSettings, "jobs."), (TlsFiles, "tls.")):
+    for settings, table in ((ServerConfig, ""), (JobSettings, "jobs."), (TlsFiles, "tls."), (AuthSettings, "auth.")):
         assert {table + field.name for field in fields(settings)} - {"tls", "auth", "jobs"} <= set(keys)
     assert [key.name for key in keys.values() if not key.meaning or not key.accepted] == []
     assert len({key.variable for key in keys.values()}) == len(keys)
@@ -128,6 +132,7 @@ def test_every_field_is_a_key_with_a_meaning():
 
 def test_the_example_says_the_defaults(tmp_path):
     text = re.sub(r"^#(?=\w+ = )", "", example(), flags=re.MULTILINE)
+    text = text.replace("\nalgorithms", "\n#algorithms")  # alone, it asks for a file of tokens or keys
     found = read(tmp_path, text.replace("\n[jobs]", "\n[jobs]\ndata = 'd'"))
     assert found.config == ServerConfig(jobs=in_folder(tmp_path / "d"))
     told = set(re.findall(r"^#?(\w+) =", example(), re.MULTILINE))

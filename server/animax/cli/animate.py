@@ -16,6 +16,7 @@ from animax.cli import outputs
 from animax.cli.interruption import Interruption
 from animax.cli.options import add_engine, add_request, add_stance, existing_file, new_command, positive, request_of
 from animax.cli.progress import TITLES, ProgressDisplay
+from animax.cli.server_options import add_server, connection_of
 from animax.cli.status import DONE
 from animax.errors import Cancelled, OptionError, StreamError
 from animax.request import MAX_SEED, Request
@@ -79,7 +80,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_request(parser)
     add_stance(parser)
     add_engine(parser)
-    parser.add_argument("--server", metavar="HOST:PORT", help="let a server do it (its model and provider)")
+    add_server(parser, default=None, help="let a server do it (its model and provider)")
     parser.set_defaults(run=run)
 
 
@@ -152,7 +153,7 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
 
     stages = {value: stage for stage, value in STAGES.items()}
     with ExitStack() as stack:
-        client = stack.enter_context(Client(options.server))
+        client = stack.enter_context(Client(options.server, **connection_of(options)))
         interruption = stack.enter_context(Interruption())
         in_pieces = options.rig.suffix.lower() == ".gltf"
         uploaded = client.upload(write_glb(rig, ()) if in_pieces else options.rig, name=rig.name)

@@ -19,6 +19,7 @@ from animax.cli.manifest import Row, read_manifest
 from animax.cli.options import add_engine, existing_file, new_command, positive
 from animax.cli.outputs import clip_content
 from animax.cli.progress import ProgressDisplay
+from animax.cli.server_options import add_server, connection_of
 from animax.cli.status import DONE, FAILED, MISUSED
 from animax.errors import (
     AnimaxError,
@@ -58,7 +59,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add the command."""
     parser = new_command(commands, "batch", "make all clips of a manifest", EXAMPLES)
     parser.add_argument("manifest", metavar="MANIFEST", type=existing_file, help="a .csv or .jsonl file")
-    parser.add_argument("--server", metavar="HOST:PORT", help="let a server do it (its model and provider)")
+    add_server(parser, default=None, help="let a server do it (its model and provider)")
     parser.add_argument(
         "--parallel", metavar="N", type=positive, default=16, help="jobs on the server at a time (default: 16)"
     )
@@ -176,7 +177,7 @@ def on_server(
     with ExitStack() as stack:
         # left in the other order: a closed connection ends the calls that threads wait in
         threads = stack.enter_context(ThreadPoolExecutor(options.parallel))
-        client = stack.enter_context(Client(options.server))
+        client = stack.enter_context(Client(options.server, **connection_of(options)))
         farm = Farm(client, journal, options.patience, lambda: stopping.is_set() or interruption())
         stack.callback(stopping.set)
         waiting = list(reversed(rows))

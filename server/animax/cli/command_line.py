@@ -18,6 +18,7 @@ from animax.cli.jobs import add_command as add_jobs
 from animax.cli.models import add_command as add_models
 from animax.cli.serve import add_command as add_serve
 from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
+from animax.cli.token import add_command as add_token
 from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
 from animax.errors import AnimaxError, Cancelled, OptionError
@@ -78,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
         add_animate, add_batch, add_serve, add_work, add_jobs, add_top, add_health, add_inspect, add_bench, add_models,
-        add_config,
+        add_config, add_token,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from animax.cli.options import new_command, positive
 from animax.cli.outputs import CLIP_SUFFIXES, numbered, write_whole
+from animax.cli.server_options import add_server, connection_of
 from animax.cli.status import DONE, FAILED
 from animax.errors import AnimaxError, OptionError
 
@@ -26,7 +27,6 @@ EXAMPLES = """\
   animax jobs result --server farm:50051 JOB -o wave.glb -o wave.bvh
 """
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
-LOCAL = "localhost:50051"
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,9 +36,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
     def add(name: str, summary: str, act: Callable[[Client, argparse.Namespace], int]) -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        action.add_argument(
-            "--server", metavar="HOST:PORT", default=LOCAL, help="the server to ask (default: %(default)s)"
-        )
+        add_server(action)
         action.set_defaults(run=run, act=act)
         return action
 
@@ -64,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """Do what was asked for."""
     from animax.client import Client
 
-    with Client(options.server) as client:
+    with Client(options.server, **connection_of(options)) as client:
         status: int = options.act(client, options)
         return status
 

@@ -39,6 +39,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--tls-clients", type=existing_file, metavar="PEM", help="roots that client certificates must have"
     )
     place.add_argument(
+        "--auth-tokens",
+        type=existing_file,
+        metavar="FILE",
+        help="let only callers in who show a token of this file (`animax token create`); more in docs/security.md",
+    )
+    place.add_argument(
         "--web-port",
         type=int,
         metavar="N",
@@ -115,6 +121,8 @@ def run(options: argparse.Namespace) -> int:
     given.update({f"tls.{name}": getattr(options, f"tls_{name}") for name in ("certificate", "key", "clients")})
     if options.max_asset_mib is not None:
         given["max_asset_bytes"] = options.max_asset_mib * MIB
+    if options.auth_tokens is not None:
+        given["auth.token_file"] = options.auth_tokens
     if options.no_jobs:
         given["jobs.enabled"] = False
     given = {name: value for name, value in given.items() if value is not None}

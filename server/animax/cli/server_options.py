@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from animax.cli.options import existing_file
 from animax.errors import OptionError
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 LOCAL = "localhost:50051"
 
 
-def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL) -> None:
+def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL, help: str = "the server to ask") -> None:  # noqa: A002
     """The server, and how to trust it and be trusted."""
     told = f" (default: {default})" if default else ""
-    parser.add_argument("--server", metavar="HOST:PORT", default=default, help=f"the server to ask{told}")
+    parser.add_argument("--server", metavar="HOST:PORT", default=default, help=f"{help}{told}")
     parser.add_argument(
         "--tls-ca",
         type=existing_file,
@@ -25,12 +26,29 @@ def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL) -> 
         help="roots that the server's certificate must have; turns TLS on",
     )
     parser.add_argument(
+        "--tls-cert",
         "--tls-certificate",
+        dest="tls_certificate",
         type=existing_file,
         metavar="PEM",
         help="certificate chain to show, where servers ask for one",
     )
     parser.add_argument("--tls-key", type=existing_file, metavar="PEM", help="private key of the certificate")
+    parser.add_argument(
+        "--token-file",
+        type=existing_file,
+        metavar="FILE",
+        help="the token to show to servers that want to know who calls (default: $ANIMAX_TOKEN, else none)",
+    )
+
+
+def connection_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``Client`` beside the target.
+
+    Raises:
+        OptionError: a part of what belongs together is missing, or a file cannot be read.
+    """
+    return {"credentials": credentials_of(options), "token": token_of(options)}
 
 
 def credentials_of(options: argparse.Namespace) -> grpc.ChannelCredentials | None:
@@ -39,15 +57,23 @@ def credentials_of(options: argparse.Namespace) -> grpc.ChannelCredentials | Non
     Raises:
         OptionError: a part of what belongs together is missing.
     """
-    import grpc
+    from animax.wire.channel import channel_credentials
 
-    ca, certificate, key = options.tls_ca, options.tls_certificate, options.tls_key
-    if (certificate is None) != (key is None):
-        raise OptionError("tls-certificate", certificate, "a certificate and its --tls-key, both")
-    if ca is None:
-        if certificate is not None:
-            raise OptionError("tls-ca", None, "the server's roots, beside --tls-certificate")
-        return None
-    return grpc.ssl_channel_credentials(
-        ca.read_bytes(), key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-    )
+    try:
+        return channel_credentials(options.tls_ca, options.tls_certificate, options.tls_key)
+    except OptionError as error:
+        raise OptionError(f"tls-{error.name}", error.seen, error.accepted) from None
+
+
+def token_of(options: argparse.Namespace) -> str | None:
+    """The token to show; None for none.
+
+    Raises:
+        OptionError: the file holds none.
+    """
+    if options.token_file is None:
+        return os.environ.get("ANIMAX_TOKEN") or None
+    words: list[str] = options.token_file.read_text("utf-8", "replace").split()
+    if len(words) != 1:
+        raise OptionError("token-file", f"a file with {len(words)} words", "a file with a token and nothing else")
+    return words[0]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from animax.cli.options import new_command
-from animax.cli.server_options import LOCAL, add_server, credentials_of
+from animax.cli.server_options import LOCAL, add_server, connection_of
 from animax.cli.status import DONE
 from animax.errors import AnimaxError, OptionError, UnavailableError
 
@@ -98,7 +98,7 @@ def from_server(options: argparse.Namespace) -> dict[str, Any]:
     """
     from animax.client import Client
 
-    with Client(options.server or LOCAL, credentials=credentials_of(options), timeout=ANSWER_SECONDS) as client:
+    with Client(options.server or LOCAL, **connection_of(options), timeout=ANSWER_SECONDS) as client:
         told = client.capabilities()
     return {
         "version": told.server_version,

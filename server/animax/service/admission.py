@@ -7,13 +7,15 @@ import time
 from collections import deque
 
 from animax.errors import BusyError
+from animax.service.access.caller import caller
 
 
 class Ticket:
     """One request's place in the queue, then its slot. ``release`` it in any case."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, owner: str = "") -> None:
         self._slots = slots
+        self.owner = owner
         self.granted = asyncio.Event()
         self.granted_at = 0.0
 
@@ -68,12 +70,16 @@ class Slots:
 
         Raises:
             BusyError: the queue is full.
+            QuotaError: the caller has as many in it as it may have.
         """
+        who = caller()
         free = len(self._running) < self.count
         if not free and not admitted and not background and len(self._waiting) >= self.max_waiting:
             text = f"{len(self._waiting)} requests are waiting; accepted: at most {self.max_waiting}"
             raise BusyError(text, reason="QUEUE_FULL", retry_after=self.retry_after())
-        ticket = Ticket(self)
+        if not free and not admitted and not background:
+            who.queue(sum(ticket.owner == who.name for ticket in self._waiting))
+        ticket = Ticket(self, who.name)
         (self._background if background else self._waiting).append(ticket)
         self._grant()
         return ticket

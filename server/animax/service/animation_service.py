@@ -14,6 +14,7 @@ from animax.assets.rig import Rig
 from animax.errors import DeadlineExceeded, EngineError
 from animax.motion.control import resolve
 from animax.request import FPS, GUIDANCE, MAX_PROMPT, MAX_SEED, SECONDS, STEPS, Request, Stage
+from animax.service.access.caller import caller
 from animax.service.admission import Slots, Ticket
 from animax.service.asset_service import MAX_CHUNK_BYTES
 from animax.service.config import ServerConfig
@@ -174,6 +175,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             performance = Performance(order, model, rig, outlet, arrived)
             ticket = self.slots.enter()
             try:
+                caller().order(order.request.seconds * order.variants)
                 header = header_message(order, rig, stored.message, model)
                 await outlet.write(pb.AnimateResponse(header=header))
             except BaseException:

@@ -48,6 +48,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
         record().note(rig_id=declaration.sha256)
         stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
+            await self._rigs.admit(declaration.size_bytes)
             with self.memory.hold(declaration.size_bytes):
                 data = await self._receive(context, declaration)
                 stored = await self._rigs.put(declaration.sha256, data, declaration.name)
@@ -64,6 +65,7 @@ class AssetServicer(pb_grpc.AssetServiceServicer):
         _within_limit(request.chunk)
         stored = await self._rigs.keeps(declaration.sha256)
         if stored is None:
+            await self._rigs.admit(declaration.size_bytes)
             file = self.chunked.receive(request)
             record().uploaded(len(request.chunk))
             try:

@@ -13,6 +13,9 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from animax.errors import AnimaxError
+from animax.service.access.authenticator import Identify, Metadata, anybody
+from animax.service.access.caller import Callers, current
 from animax.service.observe.observer import REQUEST_ID, Observer
 from animax.service.observe.record import Record
 from animax.service.waiting import within
@@ -20,6 +23,9 @@ from animax.wire.failure import MalformedMessage, code_of, reason_of, status_of
 
 ALWAYS_ANSWERED = frozenset({"animax.v1.AnimationService/GetCapabilities"})
 """Also while the server shuts down: it says so itself."""
+OPEN = "grpc.health.v1."
+"""Probes have no credentials, and learn nothing but SERVING."""
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 LATE_SECONDS = 0.05
 ABORT_SECONDS = 1.0
 """A status waits behind what a stalled reader has not taken; the transport keeps it for when the reader goes on."""
@@ -46,10 +52,13 @@ class Boundary(grpc.aio.ServerInterceptor):
     Args:
         observer: told of every call.
         admit: raises what refuses every new call, or returns. ``ALWAYS_ANSWERED`` are not refused.
+        identify: from the metadata of a call to who calls. Asked for every method but those of the health service.
     """
 
-    def __init__(self, observer: Observer, admit: Callable[[], None]) -> None:
+    def __init__(self, observer: Observer, admit: Callable[[], None], identify: Identify = anybody) -> None:
         self.active = 0
+        self.callers = Callers()
+        self._identify = identify
         self._observer = observer
         self._admit = admit
         self._idle = asyncio.Event()
@@ -63,11 +72,25 @@ class Boundary(grpc.aio.ServerInterceptor):
         """Wrap the handler."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method.removeprefix("/")
-        if handler is None or not method.startswith("animax.v1."):
+        if handler is None or method.startswith(OPEN):
             return handler
-        kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        wrapped = {kind: self._guarded(method, getattr(handler, kind)) for kind in kinds if getattr(handler, kind)}
+        if not method.startswith("animax.v1."):  # reflection, and whatever else comes to be served
+            return self._for_known(handler, handler_call_details.invocation_metadata or ())
+        wrapped = {kind: self._guarded(method, getattr(handler, kind)) for kind in KINDS if getattr(handler, kind)}
         return handler._replace(request_deserializer=_tolerant(handler.request_deserializer), **wrapped)
+
+    def _for_known(self, handler: Any, metadata: Metadata) -> Any:
+        """The handler, if the caller is known; else one that says so."""
+        try:
+            self._identify(metadata)
+        except AnimaxError as error:
+            told = status_of(error)
+
+            async def refuse(_: Any, context: Any) -> None:
+                await _abort(context, told, ())
+
+            return handler._replace(**{kind: refuse for kind in KINDS if getattr(handler, kind)})
+        return handler
 
     def _guarded(
         self, method: str, handle: Callable[[Any, Any], Awaitable[Any]]
@@ -79,9 +102,13 @@ class Boundary(grpc.aio.ServerInterceptor):
             code, reason = grpc.StatusCode.CANCELLED, "CANCELLED"
             try:
                 context.set_trailing_metadata(_trailer(record))
-                if method not in ALWAYS_ANSWERED:
-                    self._admit()
-                answer = await handle(checked(request), context)
+                caller = self.callers.of(self._identify(context.invocation_metadata() or ()))
+                current.set(caller)
+                record.note(caller=caller.name)
+                with caller.call():
+                    if method not in ALWAYS_ANSWERED:
+                        self._admit()
+                    answer = await handle(checked(request), context)
                 code, reason = grpc.StatusCode.OK, ""
                 return answer
             except asyncio.CancelledError:

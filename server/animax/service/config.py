@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animax.errors import OptionError
+from animax.service.access.settings import AuthSettings
 from animax.service.jobs.settings import JobSettings
 from animax.service.ranges import check_ranges
 
@@ -101,6 +102,7 @@ class ServerConfig:
             TLS, and with callers who are known: by tokens or by certificates.
         port: 0 takes a free one.
         tls: None speaks cleartext; else both ports have it.
+        auth: how callers are known; None lets everybody call.
         web_port: for gRPC-Web over HTTP/1.1; 0 takes a free one, None speaks none.
         web_origins: of web pages that may call, as browsers write them (``https://studio.example``); ``*`` for all.
             Pages from the web port's own address always may.
@@ -138,6 +140,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     tls: Tls | TlsFiles | None = None
+    auth: AuthSettings | None = None
     web_port: int | None = None
     web_origins: tuple[str, ...] = ()
     web_idle_seconds: float = 75.0

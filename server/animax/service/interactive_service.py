@@ -20,6 +20,7 @@ from animax.assets.skeleton import Pose
 from animax.errors import Cancelled, DeadlineExceeded, EngineError, OptionError, StreamError
 from animax.motion.steering import Steering
 from animax.request import OnProgress, Progress, Request, ShouldStop
+from animax.service.access.caller import caller
 from animax.service.admission import Slots, Ticket
 from animax.service.boundary import checked
 from animax.service.config import ServerConfig
@@ -70,6 +71,9 @@ class Performance(Protocol):
     def take(self, count: int, steering: Steering) -> Pose:
         """The next frames."""
 
+
+FIRST_WINDOW_SECONDS = 1.5
+"""What the first window counts as; how long it will be is known once it is made."""
 
 Perform = Callable[[Rig, Request, Any, Steering], Performance]
 
@@ -268,6 +272,7 @@ class _Performer:
         if self._ticket is None:
             self._ticket = service.slots.enter(admitted=True)
         ticket, began = self._ticket, time.monotonic()
+        caller().order(self._performance.window_seconds if self._performance else FIRST_WINDOW_SECONDS)
         while not ticket.granted.is_set():
             self._check()
             self._check_time(began)

@@ -6,7 +6,7 @@ Behind them may lie a disk that keeps their files, over restarts and for other s
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -15,7 +15,8 @@ from typing import Protocol
 
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
-from animax.errors import BusyError, RigError, UnknownRigError
+from animax.errors import BusyError, QuotaError, RigError, UnknownRigError
+from animax.service.access.caller import caller
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.wire.clip import CONTENT_BYTES
 from animax.wire.rig import rig_message
@@ -35,8 +36,11 @@ class RigDisk(Protocol):
     async def read(self, rig_id: str) -> tuple[bytes, str] | None:
         """Bytes and name of the file; None when it is not there."""
 
-    async def put(self, rig_id: str, data: bytes, name: str) -> None:
-        """Keep a file; raises ``BusyError`` when there is no room."""
+    async def put(self, rig_id: str, data: bytes, name: str, owner: str, most: int | None) -> None:
+        """Keep a file of ``owner``, who may have ``most`` bytes; raises ``BusyError`` when there is no room."""
+
+    async def owned(self, owner: str) -> int:
+        """Bytes of files that ``owner`` brought."""
 
 
 @dataclass(eq=False)
@@ -48,12 +52,16 @@ class StoredRig:
         message: what an upload of it answers.
         nbytes: memory it takes, estimated.
         users: leases out.
+        owner: who brought it.
+        size: bytes of its file.
     """
 
     rig: Rig
     message: asset_pb.Rig
     nbytes: int
     users: int = field(default=0)
+    owner: str = ""
+    size: int = 0
 
 
 class RigStore:
@@ -70,6 +78,7 @@ class RigStore:
         self._executor = executor
         self._disk = disk
         self._rigs: OrderedDict[str, StoredRig] = OrderedDict()
+        self._coming: Counter[str] = Counter()
         self._parsing: dict[str, asyncio.Task[StoredRig]] = {}
         self.hits = 0
         self.misses = 0
@@ -134,16 +143,45 @@ class RigStore:
         finally:
             stored.users -= 1
 
+    async def admit(self, size: int) -> None:
+        """Return if the caller may bring a file of so many bytes.
+
+        Raises:
+            QuotaError: its rigs would take too much.
+        """
+        who = caller()
+        if who.identity.quotas.asset_bytes is not None:
+            owned = self._owned(who.name) if self._disk is None else await self._disk.owned(who.name)
+            require_room(owned, size, who.identity.quotas.asset_bytes)
+
+    def _owned(self, owner: str) -> int:
+        return sum(stored.size for stored in self._rigs.values() if stored.owner == owner) + self._coming[owner]
+
     async def put(self, rig_id: str, data: bytes, name: str) -> StoredRig:
         """Parse a file and keep its rig, on disk too. Uploads of one file at the same time share one parse.
 
         Raises:
             AssetError, RigError: from parsing.
             BusyError: there is no room, because the rigs in the store are in use.
+            QuotaError: the caller's rigs would take too much.
         """
-        stored = self.find(rig_id) or await self._shared(rig_id, data, name)
+        who = caller()
+        most = who.identity.quotas.asset_bytes
+        stored = self.find(rig_id)
+        if stored is None:
+            if self._disk is None and most is not None:
+                require_room(self._owned(who.name), len(data), most)
+            self._coming[who.name] += len(data)  # counted at once: several may be on their way
+            try:
+                stored = await self._shared(rig_id, data, name)
+                if not stored.owner:
+                    stored.owner = who.name
+            finally:
+                self._coming[who.name] -= len(data)
+                if not self._coming[who.name]:
+                    del self._coming[who.name]
         if self._disk is not None:
-            await self._disk.put(rig_id, data, name)
+            await self._disk.put(rig_id, data, name, who.name, most)
         return stored
 
     async def _shared(self, rig_id: str, data: bytes, name: str) -> StoredRig:
@@ -174,7 +212,7 @@ class RigStore:
             raise RigError(
                 f"the skeleton takes {message.ByteSize()} bytes ({size} in names); accepted: {CONTENT_BYTES}"
             )
-        return StoredRig(rig, message, len(data) + memory_of(rig))
+        return StoredRig(rig, message, len(data) + memory_of(rig), size=len(data))
 
     def _make_room(self, nbytes: int) -> None:
         if nbytes > self._max_bytes:
@@ -202,3 +240,14 @@ def memory_of(rig: Rig) -> int:
     bound = (mesh.bindings, mesh.weights, mesh.inverse_binds, rig.rest_vertices)
     textures = [m.texture for m in mesh.materials if m.texture is not None]
     return sum(array.nbytes for array in (*arrays, *bound)) + sum(texture.nbytes for texture in textures)
+
+
+def require_room(owned: int, size: int, most: int) -> None:
+    """Return if ``size`` more bytes of files fit beside those that are ``owned``.
+
+    Raises:
+        QuotaError: they do not.
+    """
+    if owned + size > most:
+        text = f"this caller's rigs take {owned} bytes, and {size} more are to come; accepted: at most {most}"
+        raise QuotaError("asset_bytes", text)

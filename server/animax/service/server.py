@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from animax.assets import Limits, load_rig
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError, ServiceError
+from animax.service.access.authenticator import Authenticator, anybody
 from animax.service.animation_service import AnimationServicer
 from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
@@ -34,6 +35,7 @@ from animax.service.observe.tracing import Tracing
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
 from animax.service.waiting import within
+from animax.service.watched_files import WatchedFiles
 from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc, job_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Server:
         self.port = config.port
         self.models = models
         self._animate = animate
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.observer = Observer(tracing or Tracing.configured(config.traces), log_prompts=config.log_prompts)
         self.monitor: Monitor | None = None
         self._generators = ThreadPoolExecutor(config.slots_on(models.default.provider), "animax-generate")
@@ -111,7 +113,10 @@ class Server:
             perform=perform,
         )
         self._assets = AssetServicer(config, self._rigs)
-        self._boundary = Boundary(self.observer, self.readiness.require_open)
+        self._authenticator = Authenticator(config.auth) if config.auth else None
+        identify = self._authenticator.identify if self._authenticator else anybody
+        self._boundary = Boundary(self.observer, self.readiness.require_open, identify)
+        self._watched: list[WatchedFiles[Any]] = list(self._authenticator.files) if self._authenticator else []
         self._server: grpc.aio.Server | None = None
         self.web = None if config.web_port is None else web_listener(config, self._boundary)
 
@@ -148,7 +153,8 @@ class Server:
         self._server = server
         await self.readiness.begin()
         if config.watch_seconds:
-            self._watching = asyncio.create_task(self.models.watch(config.watch_seconds))
+            watches = (self.models.watch(config.watch_seconds), self._watch_files(config.watch_seconds))
+            self._watching = [asyncio.create_task(watch) for watch in watches]
         await server.start()
         if self.jobs is not None:
             self.jobs.start()
@@ -161,8 +167,8 @@ class Server:
         """Shut down: tell health, refuse new requests, let running ones finish, end those that did not within the
         configured grace (``at_once``: all), and return once no thread uses the engine."""
         grace = 0.0 if at_once else self.config.grace_seconds
-        if self._watching is not None:
-            self._watching.cancel()
+        for watch in self._watching:
+            watch.cancel()
         await self.readiness.drain(0.0 if at_once else self.config.drain_seconds)
         if self.jobs is not None:
             self.jobs.leave()
@@ -188,6 +194,23 @@ class Server:
         monitor, self.monitor = self.monitor, None
         if monitor is not None:  # last, so that probes and scrapes see the end coming
             await monitor.stop()
+
+    async def reload(self) -> None:
+        """Read models and files anew: certificates, tokens, keys."""
+        self._look(anyway=True)
+        await self.models.reload()
+
+    async def _watch_files(self, seconds: float) -> None:
+        while self._watched:
+            await asyncio.sleep(seconds)
+            self._look()
+
+    def _look(self, *, anyway: bool = False) -> None:
+        for files in self._watched:
+            try:
+                files.look(anyway=anyway)
+            except Exception:
+                log.exception("a defect in reading files anew; the server goes on with what it has")
 
     def _open_monitor(self) -> Monitor | None:
         if self.config.metrics_port is None:
@@ -281,7 +304,7 @@ def credentials(config: ServerConfig) -> grpc.ServerCredentials:
 
 async def run(server: Server, on_started: Callable[[Server], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then shut down gracefully; a second signal ends what is left at once. SIGHUP loads
-    models that have changed."""
+    models that have changed, and reads certificates, tokens and keys anew."""
     loop = asyncio.get_running_loop()
     asked, insisted = asyncio.Event(), asyncio.Event()
 
@@ -292,10 +315,10 @@ async def run(server: Server, on_started: Callable[[Server], None] | None = None
         with suppress(NotImplementedError):  # Windows, where Ctrl-C comes as KeyboardInterrupt
             loop.add_signal_handler(number, on_signal)
     if hasattr(signal, "SIGHUP"):
-        reloads: set[asyncio.Task[int]] = set()
+        reloads: set[asyncio.Task[None]] = set()
 
         def on_hangup() -> None:
-            task = asyncio.ensure_future(server.models.reload())
+            task = asyncio.ensure_future(server.reload())
             reloads.add(task)  # the loop itself keeps no task alive
             task.add_done_callback(reloads.discard)
 

@@ -46,6 +46,8 @@ _TABLE: tuple[tuple[type[AnimaxError], grpc.StatusCode, str], ...] = (
     (errors.Cancelled, grpc.StatusCode.CANCELLED, "CANCELLED"),
     # these carry their reason
     (errors.BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+    (errors.UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED, ""),
+    (errors.ForbiddenError, grpc.StatusCode.PERMISSION_DENIED, ""),
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE, ""),
     (errors.JobStateError, grpc.StatusCode.FAILED_PRECONDITION, ""),
     (errors.DamagedError, grpc.StatusCode.DATA_LOSS, ""),
@@ -132,7 +134,8 @@ def _status(code: grpc.StatusCode, reason: str, text: str, error: AnimaxError | 
         retry.retry_delay.FromMilliseconds(int(retry_after * 1000))
         _attach(status, retry)
     if isinstance(error, errors.BusyError):
-        _attach(status, details_pb.QuotaFailure(violations=[{"subject": reason.lower(), "description": text}]))
+        subject = f"caller:{error.quota}" if isinstance(error, errors.QuotaError) else reason.lower()
+        _attach(status, details_pb.QuotaFailure(violations=[{"subject": subject, "description": text}]))
     return status
 
 

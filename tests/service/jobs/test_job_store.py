@@ -309,3 +309,27 @@ def test_workers_may_be_killed_between_any_two_lines(
         found = blobs.read(job.result.sha256)
         assert found is not None
         assert found[0] == job_id.encode()
+
+
+def test_a_store_of_before_there_were_owners_is_brought_forward(database_url: str, store: JobStore) -> None:
+    # the fixture made all tables: take away what version 1 had not
+    database = Database(database_url)
+    with database.write() as connection:
+        for statement in (
+            "DROP INDEX jobs_by_owner",
+            "DROP INDEX one_own_request_id",
+            "ALTER TABLE jobs DROP COLUMN owner",
+            "ALTER TABLE jobs DROP COLUMN own_request_id",
+            "ALTER TABLE blobs DROP COLUMN owner",
+            "UPDATE animax_schema SET version = 1",
+            "INSERT INTO jobs (job_id, request_id, body_sha256, rig_id, model, animation, state, change, attempts,"
+            " not_before, created_at) VALUES ('a', 'r', 'b', 'c', 'fake', '', 1, 1, 0, 0, 0)",
+            "INSERT INTO job_changes (sequence, number, state, attempts, at, stage, fraction, step, steps, variant)"
+            " SELECT sequence, 1, 1, 0, 0, 0, 0, 0, 0, 0 FROM jobs",
+        ):
+            connection.execute(sa.text(statement))
+    database.close()
+    again = Database(database_url)
+    job = JobStore(again, limits()).get("a")
+    assert (job.owner, job.request_id) == ("", "r")
+    again.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from animax.service import config
+from animax.service.access import settings as access
 from animax.service.jobs import settings as jobs
 from animax.service.ranges import in_words
 
@@ -69,6 +70,7 @@ def every_key() -> dict[str, Key]:
     found = [
         *_of(config.ServerConfig, "", config.RANGES, leave_out={"tls", "jobs", "auth"}),
         *_of(config.TlsFiles, "tls", {}, unset={"certificate", "key"}),
+        *_of(access.AuthSettings, "auth", access.RANGES),
         Key("jobs.enabled", bool, False, True, ANY[bool], "Keep jobs, rigs and results; false keeps rigs in memory."),
         Key(
             "jobs.data", Path, True, None, ANY[Path],
@@ -84,6 +86,7 @@ def tables() -> Mapping[str, str]:
     return {
         "": "Places, limits, what can be seen.",
         "tls": "Transport security of both ports. Files that change are read anew, without a restart.",
+        "auth": "Who may call. While no key of it is set, everybody may.",
         "jobs": "The store of jobs, rigs and results.",
     }
 

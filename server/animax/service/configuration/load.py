@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, ValidationError, create_model
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from animax.errors import OptionError
+from animax.service.access.settings import AuthSettings
 from animax.service.config import ServerConfig, TlsFiles
 from animax.service.configuration.keys import SECRETS, Key, every_key, tables
 from animax.service.jobs.settings import JobSettings, in_folder
@@ -242,15 +243,18 @@ def _config(flat: dict[str, Any], named: Any) -> ServerConfig:
     def part(table: str) -> dict[str, Any]:
         return {name.rpartition(".")[2]: value for name, value in flat.items() if name.rpartition(".")[0] == table}
 
-    top, tls = part(""), part("tls")
+    top, tls, auth = part(""), part("tls"), part("auth")
     table = ""
     try:
-        given = {name: value for name, value in top.items() if name not in ("tls", "jobs")}
+        given = {name: value for name, value in top.items() if name not in ("tls", "auth", "jobs")}
         table = "tls."
         if any(value is not None for value in tls.values()):
             if tls.get("certificate") is None or tls.get("key") is None:
                 raise OptionError("certificate", str(tls.get("certificate") or ""), "a certificate and its key, both")
             given["tls"] = TlsFiles(**tls)
+        table = "auth."
+        if any(value is not None for value in auth.values()):
+            given["auth"] = AuthSettings(**auth)
         table = "jobs."
         given["jobs"] = store(part("jobs"))
         table = ""

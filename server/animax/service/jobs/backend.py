@@ -132,6 +132,10 @@ class JobBackend:
         """See ``RigDisk``."""
         return await self.call(self.blobs.read, rig_id)
 
-    async def put(self, rig_id: str, data: bytes, name: str) -> None:
+    async def put(self, rig_id: str, data: bytes, name: str, owner: str, most: int | None) -> None:
         """See ``RigDisk``."""
-        await self.call(self.blobs.put, rig_id, data, name)
+        await self.call(self.blobs.put, rig_id, data, name, owner, most)
+
+    async def owned(self, owner: str) -> int:
+        """See ``RigDisk``."""
+        return await self.call(self.blobs.owned, owner)

@@ -25,6 +25,7 @@ from sqlalchemy import exc
 from animax.errors import AnimaxError, DamagedError, OptionError, UnavailableError
 from animax.service.jobs.database import RETRY_SECONDS, Database, is_full, storage_full
 from animax.service.jobs.schema import BlobState, State, blob_readers, blobs, jobs, lock, now
+from animax.service.rig_store import require_room
 
 log = logging.getLogger(__name__)
 
@@ -112,21 +113,31 @@ class BlobStore:
         with self._database.read() as connection:
             return _total(connection)
 
-    def put(self, sha256: str, data: bytes, name: str = "") -> None:
+    def put(self, sha256: str, data: bytes, name: str = "", owner: str = "", most: int | None = None) -> None:
         """Keep some bytes; nothing to do when they are there.
+
+        Args:
+            sha256: of the bytes.
+            data: the bytes.
+            name: for people.
+            owner: who brought them.
+            most: bytes that the owner may have; None sets no limit.
 
         Raises:
             BusyError: there is no room.
+            QuotaError: the owner has too much.
         """
         if not self.touch(sha256):
             with (
-                self.writing(sha256, len(data), io.BytesIO(data), name) as pending,
+                self.writing(sha256, len(data), io.BytesIO(data), name, owner, most) as pending,
                 self._database.write() as connection,
             ):
                 self.adopt(connection, pending)
 
     @contextmanager
-    def writing(self, sha256: str, size: int, source: IO[bytes], name: str = "") -> Iterator[Pending]:
+    def writing(
+        self, sha256: str, size: int, source: IO[bytes], name: str = "", owner: str = "", most: int | None = None
+    ) -> Iterator[Pending]:
         """Write bytes that are to be adopted within the context; what was not is deleted at its end.
 
         Raises:
@@ -134,7 +145,7 @@ class BlobStore:
             UnavailableError: the place cannot be reached.
         """
         location = f"{sha256[:2]}/{sha256}.{secrets.token_hex(4)}"
-        self._make_room(location, sha256, size, name)
+        self._make_room(location, sha256, size, name, owner, most)
         try:
             with self.typed_errors():
                 path = self._path(location)
@@ -238,14 +249,21 @@ class BlobStore:
             left = list(connection.scalars(update.returning(blobs.c.location)))
         self._delete(left)
 
-    def _make_room(self, location: str, sha256: str, size: int, name: str) -> None:
+    def owned(self, owner: str) -> int:
+        """Bytes that somebody brought and that are kept."""
+        with self._database.read() as connection:
+            return _owned(connection, owner)
+
+    def _make_room(self, location: str, sha256: str, size: int, name: str, owner: str, most: int | None) -> None:
         if size > self._max_bytes:
             raise storage_full(f"{size} bytes are to be stored; accepted: at most {self._max_bytes}", None)
         with self._database.write() as connection:
             lock(connection, RESERVING)
+            if most is not None:
+                require_room(_owned(connection, owner), size, most)
             evicted = self._evict(connection, _total(connection) + size - self._max_bytes)
             values = {"location": location, "sha256": sha256, "name": name, "size": size, "state": BlobState.WRITING}
-            connection.execute(sa.insert(blobs).values(**values, created_at=now(), used_at=now()))
+            connection.execute(sa.insert(blobs).values(**values, owner=owner, created_at=now(), used_at=now()))
         self._delete(evicted)
 
     def _evict(self, connection: sa.Connection, excess: int) -> list[str]:
@@ -312,6 +330,11 @@ class BlobStore:
                 reason="STORE_UNAVAILABLE",
                 retry_after=RETRY_SECONDS,
             ) from None
+
+
+def _owned(connection: sa.Connection, owner: str) -> int:
+    mine = sa.and_(blobs.c.owner == owner, blobs.c.state != BlobState.DOOMED)
+    return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(blobs.c.size), 0)).where(mine)) or 0)
 
 
 def _total(connection: sa.Connection) -> int:

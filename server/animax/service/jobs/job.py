@@ -18,6 +18,8 @@ class NewJob:
         model: name; only workers that have it take the job up.
         animation: a serialised ``AnimateRequest``, every choice made.
         labels: for filters and people.
+        owner: who orders; request ids are its own. Empty where nobody is told apart.
+        most_queued: jobs of the owner that may wait; None sets no limit.
     """
 
     request_id: str
@@ -26,6 +28,8 @@ class NewJob:
     model: str
     animation: bytes
     labels: dict[str, str] = field(default_factory=dict)
+    owner: str = ""
+    most_queued: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Job:
     Attributes:
         sequence: order of creation.
         latest: its latest change.
+        owner: who ordered it; empty where nobody was told apart.
         ahead: queued jobs that were created before it, while it is queued itself; not counted in lists.
     """
 
@@ -101,6 +106,7 @@ class Job:
     failure: Failure | None
     result: Stored | None
     ahead: int = 0
+    owner: str = ""
 
     @property
     def state(self) -> State:
@@ -110,11 +116,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs to list; what is empty does not matter."""
+    """Which jobs to list; what is empty does not matter. An owner of None is anybody."""
 
     states: tuple[State, ...] = ()
     rig_id: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    owner: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from animax.errors import JobStateError, OptionError, ResultExpiredError, UnavailableError
 from animax.motion.control import resolve
+from animax.service.access.caller import caller
 from animax.service.config import ServerConfig
 from animax.service.generation import Writers
 from animax.service.jobs.backend import JobBackend
 from animax.service.jobs.job import Job
+from animax.service.jobs.job_store import unknown_job
 from animax.service.jobs.messages import as_of, check_job_id, job_message, read_create_request, read_filter
 from animax.service.jobs.page_token import read_page_token, write_page_token
 from animax.service.jobs.result_stream import ResultStream
@@ -70,7 +73,14 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         stored = await self._rigs.fetch(order.rig_id)
         if stored is not None:  # what the rig lacks is told now, not by a job that fails
             await asyncio.to_thread(resolve, stored.rig, order.request)
-        job = await self._call(self._store.create, new)
+        who, seconds = caller(), order.request.seconds * order.variants
+        who.order(seconds)
+        try:
+            mine = replace(new, owner=who.name, most_queued=who.identity.quotas.queued)
+            job = await self._call(self._store.create, mine)
+        except BaseException:
+            who.take_back(seconds)
+            raise
         if self._backend.worker is not None:
             self._backend.worker.wake()
         return job_pb.CreateAnimationJobResponse(job=job_message(job))
@@ -84,7 +94,8 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         size = request.page_size or DEFAULT_PAGE
         if size > MAX_PAGE:
             raise OptionError("page_size", size, f"at most {MAX_PAGE}")
-        which = read_filter(request)
+        who = caller()
+        which = replace(read_filter(request), owner=None if who.identity.admin else who.name)
         before = read_page_token(request.page_token, which)
         found: Sequence[Job] = await self._call(self._store.list, which, before, size + 1)
         page: list[job_pb.Job] = []
@@ -101,7 +112,8 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
 
     async def CancelJob(self, request: job_pb.CancelJobRequest, _: Any) -> job_pb.CancelJobResponse:  # noqa: N802
         """End a job that has not ended."""
-        job = await self._call(self._store.cancel, check_job_id(request.job_id))
+        await self._get(request.job_id)
+        job = await self._call(self._store.cancel, request.job_id)
         if self._backend.worker is not None:
             self._backend.worker.nudge(job.job_id)
         self._feed.poke()
@@ -113,6 +125,7 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         job_id, after = check_job_id(request.job_id), request.after_change
         outlet = Outlet(context, self._config.write_timeout_seconds)
         job, changes = await self._call(self._store.changes, job_id, after)
+        _require_own(job)
         if after > job.latest.number:
             raise OptionError("after_change", after, f"at most {job.latest.number}, the latest change")
         while True:
@@ -158,11 +171,23 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
 
     async def _get(self, job_id: str) -> Job:
         job: Job = await self._call(self._store.get, check_job_id(job_id))
+        _require_own(job)
         return job
 
     def _require_open(self) -> None:
         if self._feed.closed or self._readiness.state is ServerState.DRAINING:
             raise UnavailableError("the server is shutting down", reason="DRAINING", retry_after=NOT_DONE_RETRY)
+
+
+def _require_own(job: Job) -> None:
+    """Return if the caller may know of a job.
+
+    Raises:
+        UnknownJobError: it may not; as of a job that is not there.
+    """
+    who = caller()
+    if not who.identity.admin and job.owner != who.name:
+        raise unknown_job(job.job_id)
 
 
 def _result_of(job: Job) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from animax.errors import BusyError, RequestIdError, UnknownJobError, UnknownRigError
+from animax.errors import BusyError, QuotaError, RequestIdError, UnknownJobError, UnknownRigError
 from animax.service.jobs.database import Database
 from animax.service.jobs.job import Change, Claim, Failure, Filter, Job, NewJob, Step, Stored
 from animax.service.jobs.schema import BlobState, State, blobs, job_changes, job_labels, jobs, lock, now
@@ -42,11 +42,12 @@ class JobStore:
             RequestIdError: the request id was used with another order.
             UnknownRigError: the rig is not in the store.
             BusyError: too many jobs are waiting.
+            QuotaError: too many of the owner's are.
         """
         with self._database.write() as connection:
             lock(connection, CREATING)
             if new.request_id:
-                row = connection.execute(sa.select(jobs).where(jobs.c.request_id == new.request_id)).one_or_none()
+                row = connection.execute(sa.select(jobs).where(_request_of(new))).one_or_none()
                 if row is not None:
                     if row.body_sha256 != new.body_sha256:
                         raise RequestIdError(
@@ -61,6 +62,12 @@ class JobStore:
                     reason="QUEUE_FULL",
                     retry_after=QUEUE_RETRY,
                 )
+            if new.most_queued is not None:
+                mine = sa.and_(jobs.c.state == State.QUEUED, jobs.c.owner == new.owner)
+                own = connection.scalar(sa.select(sa.func.count()).where(mine)) or 0
+                if own >= new.most_queued:
+                    text = f"{own} jobs of this caller are waiting; accepted: at most {new.most_queued}"
+                    raise QuotaError("queued", text, QUEUE_RETRY)
             # the rig's row is written to, so that nobody evicts it before this transaction's job keeps it
             touched = connection.execute(
                 sa.update(blobs)
@@ -71,7 +78,9 @@ class JobStore:
                 raise UnknownRigError(f"rig {new.rig_id} is not here; upload it (again)")
             values = {
                 "job_id": secrets.token_hex(16),
-                "request_id": new.request_id or None,
+                "request_id": None if new.owner else new.request_id or None,
+                "owner": new.owner,
+                "own_request_id": new.request_id or None if new.owner else None,
                 "body_sha256": new.body_sha256,
                 "rig_id": new.rig_id,
                 "model": new.model,
@@ -103,6 +112,8 @@ class JobStore:
             query = query.where(jobs.c.sequence < before)
         if which.states:
             query = query.where(jobs.c.state.in_(which.states))
+        if which.owner is not None:
+            query = query.where(jobs.c.owner == which.owner)
         if which.rig_id:
             query = query.where(jobs.c.rig_id == which.rig_id)
         for name, value in which.labels.items():
@@ -264,6 +275,13 @@ def _claimable(models: Collection[str]) -> sa.ColumnElement[bool]:
     return sa.and_(jobs.c.state == State.QUEUED, jobs.c.not_before <= now(), jobs.c.model.in_(models))
 
 
+def _request_of(new: NewJob) -> sa.ColumnElement[bool]:
+    """The job that has the request id already."""
+    if new.owner:
+        return sa.and_(jobs.c.owner == new.owner, jobs.c.own_request_id == new.request_id)
+    return jobs.c.request_id == new.request_id
+
+
 def _held(claim: Claim) -> sa.ColumnElement[bool]:
     return sa.and_(jobs.c.sequence == claim.job.sequence, jobs.c.lease == claim.lease, jobs.c.state == State.RUNNING)
 
@@ -310,8 +328,13 @@ def _fail(connection: sa.Connection, which: sa.ColumnElement[bool], failure: Fai
 def _find(connection: sa.Connection, job_id: str) -> sa.Row[Any]:
     row = connection.execute(sa.select(jobs).where(jobs.c.job_id == job_id)).one_or_none()
     if row is None:
-        raise UnknownJobError(f"there is no job {job_id} (any more)")
+        raise unknown_job(job_id)
     return row
+
+
+def unknown_job(job_id: str) -> UnknownJobError:
+    """What is told of a job that is not there."""
+    return UnknownJobError(f"there is no job {job_id} (any more)")
 
 
 def _whole(connection: sa.Connection, row: sa.Row[Any]) -> Job:
@@ -342,7 +365,7 @@ def _assemble(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> Sequenc
         Job(
             sequence=row.sequence,
             job_id=row.job_id,
-            request_id=row.request_id or "",
+            request_id=row.request_id or row.own_request_id or "",
             body_sha256=row.body_sha256,
             rig_id=row.rig_id,
             animation=row.animation,
@@ -355,6 +378,7 @@ def _assemble(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> Sequenc
             result=Stored(row.result_sha256, row.result_bytes, row.result_summary, row.result_sha256 not in there)
             if row.result_sha256
             else None,
+            owner=row.owner,
         )
         for row in rows
     ]

@@ -37,5 +37,5 @@ def read_page_token(token: str, which: Filter) -> int | None:
 
 
 def _fingerprint(which: Filter) -> str:
-    parts = [sorted(which.states), which.rig_id, sorted(which.labels.items())]
+    parts = [sorted(which.states), which.rig_id, sorted(which.labels.items()), which.owner]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -49,6 +49,9 @@ jobs = sa.Table(
     sa.Column("sequence", Serial, primary_key=True, autoincrement=True),
     sa.Column("job_id", sa.String(32), nullable=False, unique=True),
     sa.Column("request_id", sa.String(128), unique=True),
+    # whose job it is; of jobs with an owner, request ids are unique among that owner's alone
+    sa.Column("owner", sa.String(255), nullable=False, server_default=""),
+    sa.Column("own_request_id", sa.String(128)),
     sa.Column("body_sha256", sa.String(64), nullable=False),
     sa.Column("rig_id", sa.String(64), nullable=False),
     # a job waits for a worker that has this model
@@ -74,6 +77,10 @@ jobs = sa.Table(
     sa.Index("jobs_by_rig", "rig_id", "state"),
     sa.Index("jobs_by_end", "ended_at"),
     sqlite_autoincrement=True,
+)
+by_owner = (
+    sa.Index("jobs_by_owner", jobs.c.owner, jobs.c.state),
+    sa.Index("one_own_request_id", jobs.c.owner, jobs.c.own_request_id, unique=True),
 )
 job_labels = sa.Table(
     "job_labels",
@@ -108,6 +115,8 @@ blobs = sa.Table(
     sa.Column("state", sa.SmallInteger, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("used_at", sa.Double, nullable=False),
+    # who brought it
+    sa.Column("owner", sa.String(255), nullable=False, server_default=""),
     sa.Index("blobs_by_use", "state", "used_at"),
 )
 sa.Index(
@@ -147,8 +156,20 @@ def _create(connection: sa.Connection) -> None:
     metadata.create_all(connection)
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create,)
-"""Step i leads from version i to i + 1. Before a second one is added, the first gets its statements spelt out."""
+def _add_owners(connection: sa.Connection) -> None:
+    """Jobs and rigs of before belong to nobody: only admins see those jobs."""
+    for column in (jobs.c.owner, jobs.c.own_request_id, blobs.c.owner):
+        there = {found["name"] for found in sa.inspect(connection).get_columns(column.table.name)}
+        if column.name not in there:
+            described = sa.schema.CreateColumn(column).compile(connection)
+            connection.execute(sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {described}"))
+    for index in by_owner:
+        index.create(connection, checkfirst=True)
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_owners)
+"""Step i leads from version i to i + 1. The first one makes the tables as they are now; so each later one looks whether
+there is something left to do."""
 LOCK_KEY = 0x616E696D
 """Of PostgreSQL's advisory locks: one that only animax takes."""
 

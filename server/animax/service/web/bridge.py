@@ -59,6 +59,7 @@ class CallDetails:
     """What ``grpc.aio.ServerInterceptor`` wants to know of a call."""
 
     method: str
+    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 @dataclass
@@ -146,7 +147,9 @@ class Bridge:
 
     async def _run(self, path: str, context: WebContext) -> None:
         """One call, from finding its method to its last message."""
-        handler = await self.boundary.intercept_service(self.methods.find, CallDetails(path))
+        handler = await self.boundary.intercept_service(
+            self.methods.find, CallDetails(path, context.invocation_metadata())
+        )
         if handler is None:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if handler.stream_stream:

@@ -11,8 +11,8 @@ from aiohttp import web
 ANY = "*"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST",
-    "Access-Control-Allow-Headers": "content-type, grpc-timeout, x-grpc-web, x-user-agent, x-request-id, "
-    "traceparent, tracestate",
+    "Access-Control-Allow-Headers": "authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent, "
+    "x-request-id, traceparent, tracestate",
     "Access-Control-Max-Age": "7200",
 }
 EXPOSED = "grpc-status, grpc-message, grpc-status-details-bin"
