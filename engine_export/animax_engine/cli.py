@@ -16,6 +16,7 @@ COMMANDS = {
     "gallery": ("animax_engine.gallery", "draw strips of what a model makes"),
     "export": ("animax_engine.export", "write a checkpoint as an ONNX model folder"),
     "build-trt": ("animax_engine.build_trt", "build a model's TensorRT engines for this GPU"),
+    "wan": ("animax_engine.wan.cli", "the large model: report, cache, train"),
     "distil-text": ("animax_engine.text.distil", "train the text encoder on its teacher"),
 }
 

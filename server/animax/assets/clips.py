@@ -91,26 +91,27 @@ def read_tracks(rig: Rig, animation: Json, accessors: Accessors, where: str) -> 
     samplers = objects(animation, "samplers", where)
     joint_of = {int(node): joint for joint, node in enumerate(rig.joint_nodes)}
     nodes = len(rig.document.json.get("nodes", []))
-    times: dict[int, Array] = {}
-    tracks = {}
+    # the sampler of each target: of the last channel, where several have one target although they must not
+    chosen: dict[tuple[int, str], int] = {}
     for c, channel in enumerate(objects(animation, "channels", where)):
         at = f"{where}.channels[{c}]"
         target = channel.get("target")
         if not isinstance(target, dict) or target.get("path") not in PATHS:
             continue
         node = optional_index(target, "node", f"{at}.target", nodes)
-        if node is None or node not in joint_of:
-            continue
-        path = target["path"]
-        number = index(channel, "sampler", at, len(samplers))
+        if node is not None and node in joint_of:
+            chosen[joint_of[node], target["path"]] = index(channel, "sampler", at, len(samplers))
+    times: dict[int, Array] = {}
+    tracks = []
+    for (joint, path), number in chosen.items():
         sampler, at = samplers[number], f"{where}.samplers[{number}]"
         clock = index(sampler, "input", at, len(accessors))
         if clock not in times:
             times[clock] = _key_times(accessors, clock)
-        track = _track(accessors, sampler, times[clock], joint_of[node], path, at)
+        track = _track(accessors, sampler, times[clock], joint, path, at)
         if len(track.times):
-            tracks[joint_of[node], path] = track
-    return list(tracks.values())
+            tracks.append(track)
+    return tracks
 
 
 def _key_times(accessors: Accessors, clock: int) -> Array:

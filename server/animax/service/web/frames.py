@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import grpc
 
-from animax.errors import AnimaxError
 from animax.wire.failure import MalformedMessage
 
 HEADER = struct.Struct(">BI")
@@ -24,7 +23,7 @@ UNESCAPED = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Of grpc-message: all of ASCII that is printable, but the percent sign."""
 
 
-class Refused(AnimaxError):
+class Refused(Exception):
     """What gRPC itself refuses, with a code but without details.
 
     Args:
