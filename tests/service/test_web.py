@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from animax.client import AsyncClient
 from animax.errors import OptionError, ServiceError
 from animax.service.config import ServerConfig, Tls
-from animax.service.web.listener import tls_context
+from animax.service.transport import tls_context
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import job_service_pb2 as job_pb

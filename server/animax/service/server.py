@@ -22,7 +22,7 @@ from animax.service.access.authenticator import Authenticator, anybody
 from animax.service.animation_service import AnimationServicer
 from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
-from animax.service.config import ServerConfig, TlsFiles
+from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
 from animax.service.interactive_service import Perform, perform
 from animax.service.jobs.backend import JobBackend
@@ -34,6 +34,7 @@ from animax.service.observe.snapshot import Observed
 from animax.service.observe.tracing import Tracing
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
 from animax.service.rig_store import Parse, RigStore
+from animax.service.transport import Transport
 from animax.service.waiting import within
 from animax.service.watched_files import WatchedFiles
 from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc, job_service_pb2_grpc
@@ -118,7 +119,10 @@ class Server:
         self._boundary = Boundary(self.observer, self.readiness.require_open, identify)
         self._watched: list[WatchedFiles[Any]] = list(self._authenticator.files) if self._authenticator else []
         self._server: grpc.aio.Server | None = None
-        self.web = None if config.web_port is None else web_listener(config, self._boundary)
+        self._transport = Transport(config.tls) if config.tls else None
+        if self._transport is not None and self._transport.files is not None:
+            self._watched.append(self._transport.files)
+        self.web = None if config.web_port is None else web_listener(config, self._boundary, self._transport)
 
     async def start(self) -> None:
         """Listen, and warm up in the background; ``port`` is then the port in use.
@@ -133,10 +137,10 @@ class Server:
             reflection.enable_server_reflection([*filter(None, self._services), reflection.SERVICE_NAME], server)
         address = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
         try:
-            if config.tls is None:
+            if self._transport is None:
                 self.port = server.add_insecure_port(address)
             else:
-                self.port = server.add_secure_port(address, credentials(config))
+                self.port = server.add_secure_port(address, self._transport.credentials())
         except RuntimeError as error:
             raise ServiceError(
                 f"cannot listen on {address}; accepted: a free port of an address of this machine", reason="ADDRESS"
@@ -279,11 +283,11 @@ def rig_parser(config: ServerConfig) -> Parse:
     return parse
 
 
-def web_listener(config: ServerConfig, boundary: Boundary) -> WebListener:
+def web_listener(config: ServerConfig, boundary: Boundary, transport: Transport | None) -> WebListener:
     """The second port; its libraries are loaded by those who want it."""
     from animax.service.web import WebListener
 
-    return WebListener(config, boundary, MAX_MESSAGE_BYTES)
+    return WebListener(config, boundary, MAX_MESSAGE_BYTES, transport.context() if transport else None)
 
 
 def asset_writers() -> Writers:
@@ -291,15 +295,6 @@ def asset_writers() -> Writers:
     from animax.assets import write_bvh, write_glb
 
     return Writers(write_glb, write_bvh)
-
-
-def credentials(config: ServerConfig) -> grpc.ServerCredentials:
-    """The configured transport security."""
-    tls = config.tls.read() if isinstance(config.tls, TlsFiles) else config.tls
-    assert tls is not None
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificate)], tls.client_authority, require_client_auth=tls.client_authority is not None
-    )
 
 
 async def run(server: Server, on_started: Callable[[Server], None] | None = None) -> None:

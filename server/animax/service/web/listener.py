@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import tempfile
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from animax.errors import OptionError, ServiceError
+from animax.errors import ServiceError
 from animax.service.boundary import Boundary
-from animax.service.config import ServerConfig, Tls, TlsFiles
+from animax.service.config import ServerConfig
 from animax.service.web.bridge import Bridge, Methods
 from animax.service.web.origins import Origins
 
@@ -45,13 +43,17 @@ class WebListener:
         config: with a ``web_port``.
         boundary: that of the gRPC port, so that calls are counted together.
         max_message: bytes of one message of a request.
+        security: of the transport; None speaks cleartext.
     """
 
-    def __init__(self, config: ServerConfig, boundary: Boundary, max_message: int) -> None:
+    def __init__(
+        self, config: ServerConfig, boundary: Boundary, max_message: int, security: ssl.SSLContext | None = None
+    ) -> None:
         assert config.web_port is not None
         self.methods = Methods()
         self.port = config.web_port
         self._config = config
+        self._security = security
         self._bridge = Bridge(
             self.methods,
             boundary,
@@ -68,11 +70,8 @@ class WebListener:
 
         Raises:
             ServiceError: the address cannot be listened on.
-            OptionError: certificate and key are not usable.
         """
         config = self._config
-        tls = config.tls.read() if isinstance(config.tls, TlsFiles) else config.tls
-        security = None if tls is None else tls_context(tls)
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._bridge.handle)
         runner = web.AppRunner(
@@ -95,8 +94,8 @@ class WebListener:
                 runner.server,
                 config.host,
                 config.web_port,
-                ssl=security,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if security else None,
+                ssl=self._security,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._security else None,
                 start_serving=False,
             )
         except OSError as error:
@@ -123,26 +122,3 @@ class WebListener:
             call.cancel()
         if runner is not None:
             await runner.cleanup()
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """The transport security of the gRPC port, for this one.
-
-    Raises:
-        OptionError: certificate and key are not usable.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        # the ssl module reads certificates and keys from files only; the folder is this user's alone
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "identity.pem"
-            path.write_bytes(tls.key + b"\n" + tls.certificate)
-            context.load_cert_chain(path)
-        if tls.client_authority is not None:
-            context.load_verify_locations(cadata=tls.client_authority.decode("ascii"))
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (ssl.SSLError, UnicodeDecodeError):
-        raise OptionError("tls", "what is no certificate with its key", "PEM: a chain, its key, roots") from None
-    return context
