@@ -35,6 +35,18 @@ def test_a_server_that_asks_for_certificates(authority, tmp_path):
         assert main(["top", "--once", *server, *trusting, *shown]) == 0
 
 
+def test_a_worker_is_asked_over_http(capsys):
+    with serving_in_thread(metrics_port=0) as running:
+        url = f"http://127.0.0.1:{running.server.monitor.port}"
+        assert main(["health", "--url", url]) == 0
+        running.server.readiness.state = type(running.server.readiness.state).WARMING_UP
+        assert main(["health", "--url", url]) == 1
+        assert capsys.readouterr().out == "SERVING\nwarming up\n"
+        assert main(["health", "--url", url + "/elsewhere"]) == 2
+        assert main(["health", "--url", url, "--server", running.target]) == 2
+    assert main(["health", "--url", url]) == 1
+
+
 def test_a_probe_starts_fast():
     program = (
         "import sys, animax.cli.health as h\ntry: h.health('127.0.0.1:1', None, timeout=0.1)\nexcept Exception: pass"

@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from animax.cli.options import new_command
-from animax.cli.server_options import add_server, credentials_of
+from animax.cli.server_options import LOCAL, add_server, ask_page, credentials_of
 from animax.cli.status import DONE, FAILED
+from animax.errors import OptionError
 
 if TYPE_CHECKING:
     import grpc
@@ -16,13 +17,15 @@ EXAMPLES = """\
   animax health                                        is the server on this machine ready?
   animax health --server farm:50051 --service animax.v1.JobService
   animax health --server farm:50051 --tls-ca ca.pem
+  animax health --url http://localhost:9464            a worker, which has no other port than --metrics-port
 """
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = new_command(commands, "health", "say whether a server is ready: exit status 0 if it is, else 1", EXAMPLES)
-    add_server(parser)
+    parser.add_argument("--url", metavar="URL", help="of a status page (--metrics-port), to be asked instead")
+    add_server(parser, default=None)
     parser.add_argument("--service", metavar="NAME", default="", help="one of its services (default: the whole server)")
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds for the answer (default: %(default)g)"
@@ -32,7 +35,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Ask once."""
-    state = health(options.server, credentials_of(options), options.service, options.timeout)
+    if options.url and options.server:
+        raise OptionError("url", options.url, "nothing beside --server")
+    if options.url:
+        state = readiness(options.url, options.timeout)
+    else:
+        state = health(options.server or LOCAL, credentials_of(options), options.service, options.timeout)
     print(state)
     return DONE if state == "SERVING" else FAILED
 
@@ -61,3 +69,14 @@ def health(target: str, credentials: grpc.ChannelCredentials | None, service: st
         answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
+
+
+def readiness(url: str, timeout: float = 5.0) -> str:
+    """``SERVING``, or what ``/readyz`` says instead.
+
+    Raises:
+        OptionError: it is no URL of a status page.
+        UnavailableError: it cannot be reached.
+    """
+    status, text = ask_page(url, "/readyz", timeout)
+    return "SERVING" if status == 200 else text.decode(errors="replace").strip()

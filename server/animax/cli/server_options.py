@@ -7,12 +7,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from animax.cli.options import existing_file
-from animax.errors import OptionError
+from animax.errors import OptionError, UnavailableError
 
 if TYPE_CHECKING:
     import grpc
 
 LOCAL = "localhost:50051"
+STATUS_PAGE = "the URL of a status page, http://HOST:PORT"
+MOST_BYTES = 1 << 20
+"""Of a page: a status page has a few thousand."""
 
 
 def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL, help: str = "the server to ask") -> None:  # noqa: A002
@@ -77,3 +80,30 @@ def token_of(options: argparse.Namespace) -> str | None:
     if len(words) != 1:
         raise OptionError("token-file", f"a file with {len(words)} words", "a file with a token and nothing else")
     return words[0]
+
+
+def ask_page(url: str, path: str, timeout: float) -> tuple[int, bytes]:
+    """Status and content of a page beside a status page: 200, or 503 of a server that is not ready.
+
+    Raises:
+        OptionError: it is no URL of a status page.
+        UnavailableError: it cannot be reached.
+    """
+    # both take a tenth of a second to import, which no other command should pay
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith(("http://", "https://")):
+        raise OptionError("url", url, STATUS_PAGE)
+    try:
+        with urllib.request.urlopen(url.rstrip("/") + path, timeout=timeout) as answer:
+            return 200, answer.read(MOST_BYTES)
+    except urllib.error.HTTPError as error:
+        if error.code == 503:
+            return 503, error.read(MOST_BYTES)
+        raise OptionError("url", url, STATUS_PAGE) from None
+    except OSError as error:
+        why = getattr(error, "reason", error)
+        raise UnavailableError(f"{url} cannot be reached: {why}", reason="") from None
+    except ValueError:
+        raise OptionError("url", url, STATUS_PAGE) from None

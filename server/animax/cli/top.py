@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from animax.cli.options import new_command
-from animax.cli.server_options import LOCAL, add_server, connection_of
+from animax.cli.server_options import LOCAL, STATUS_PAGE, add_server, ask_page, connection_of
 from animax.cli.status import DONE
 from animax.errors import AnimaxError, OptionError, UnavailableError
 
@@ -21,7 +21,6 @@ EXAMPLES = """\
 """
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 ANSWER_SECONDS = 5.0
-MOST_BYTES = 1 << 20
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -66,27 +65,15 @@ def from_page(url: str) -> dict[str, Any]:
         OptionError: it is no URL of a status page.
         UnavailableError: it cannot be reached.
     """
-    # both take a tenth of a second to import, which no other command should pay
-    import urllib.error
-    import urllib.request
-
-    accepted = "the URL of a status page, http://HOST:PORT"
-    if not url.startswith(("http://", "https://")):
-        raise OptionError("url", url, accepted)
+    answered, text = ask_page(url, "/status.json", ANSWER_SECONDS)
+    if answered != 200:
+        raise UnavailableError("the server does not answer", reason="")
     try:
-        with urllib.request.urlopen(url.rstrip("/") + "/status.json", timeout=ANSWER_SECONDS) as answer:
-            status = json.loads(answer.read(MOST_BYTES))
-    except urllib.error.HTTPError as error:
-        if error.code == 503:
-            raise UnavailableError("the server does not answer", reason="") from None
-        raise OptionError("url", url, accepted) from None
-    except OSError as error:
-        why = getattr(error, "reason", error)
-        raise UnavailableError(f"{url} cannot be reached: {why}", reason="") from None
+        status = json.loads(text)
     except ValueError:
-        raise OptionError("url", url, accepted) from None
+        status = None
     if not isinstance(status, dict) or "slots" not in status:
-        raise OptionError("url", url, accepted)
+        raise OptionError("url", url, STATUS_PAGE)
     return status
 
 

@@ -58,6 +58,8 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
 )
+FLUSH_SECONDS = 0.25
+"""For statuses to be sent."""
 HANG_UP_SECONDS = 2.0
 """For the connections to close once every call has ended."""
 PARSERS = 2
@@ -186,7 +188,8 @@ class Server:
         if server is not None:
             # health watches never end on their own; calls that are left get CANCELLED. Not to be cancelled itself: a
             # connection whose peer vanished closes when its keepalive fails, and nobody needs to wait for that
-            ends = {asyncio.ensure_future(server.stop(None))}
+            # the last calls' handlers have returned, but their statuses may still be on the way out
+            ends = {asyncio.ensure_future(server.stop(None if at_once else FLUSH_SECONDS))}
             if self.web is not None:
                 ends.add(asyncio.ensure_future(self.web.stop()))
             await asyncio.wait(ends, timeout=HANG_UP_SECONDS)

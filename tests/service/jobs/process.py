@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("--lease", type=float, default=2.0)
     parser.add_argument("--attempts", type=int, default=10)
     parser.add_argument("--grace", type=float, default=20)
+    parser.add_argument("--drain", type=float, default=0)
+    parser.add_argument("--metrics-port", type=int)
+    parser.add_argument("--web-port", type=int)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--work", action="store_true", help="no port: only work")
     options = parser.parse_args()
@@ -67,7 +70,15 @@ def main() -> None:
         poll_seconds=0.1,
         lanes=options.slots,
     )
-    config = ServerConfig(port=options.port, slots=options.slots, grace_seconds=options.grace, jobs=settings)
+    config = ServerConfig(
+        port=options.port,
+        slots=options.slots,
+        grace_seconds=options.grace,
+        drain_seconds=options.drain,
+        metrics_port=options.metrics_port,
+        web_port=options.web_port,
+        jobs=settings,
+    )
     writers = Writers(write_glb, write_bvh)
 
     async def serve() -> None:
