@@ -46,7 +46,13 @@ class AnimationServiceStub:
                            ASSET_UNSUPPORTED     no     a file with a feature that is refused by name (Draco, ...)
                            RIG_INVALID           no     nothing to animate, or a skeleton that breaks a rule
       NOT_FOUND            RIG_UNKNOWN           no     upload the rig (again), then retry
+      UNAUTHENTICATED      TOKEN_MISSING         no     the server wants to know who calls: `authorization: Bearer TOKEN`
+                           TOKEN_INVALID         no     credentials that this server does not know
+                           TOKEN_EXPIRED         no     get a new token, then retry
+      PERMISSION_DENIED    SCOPE_MISSING         no     the token lacks a scope that the server asks for
       RESOURCE_EXHAUSTED   QUEUE_FULL            yes    after RetryInfo
+                           QUOTA_EXCEEDED        yes    after RetryInfo, if there is one: the caller has used up a quota, which
+                                                        QuotaFailure names
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
@@ -127,7 +133,13 @@ class AnimationServiceAsyncStub(AnimationServiceStub):
                            ASSET_UNSUPPORTED     no     a file with a feature that is refused by name (Draco, ...)
                            RIG_INVALID           no     nothing to animate, or a skeleton that breaks a rule
       NOT_FOUND            RIG_UNKNOWN           no     upload the rig (again), then retry
+      UNAUTHENTICATED      TOKEN_MISSING         no     the server wants to know who calls: `authorization: Bearer TOKEN`
+                           TOKEN_INVALID         no     credentials that this server does not know
+                           TOKEN_EXPIRED         no     get a new token, then retry
+      PERMISSION_DENIED    SCOPE_MISSING         no     the token lacks a scope that the server asks for
       RESOURCE_EXHAUSTED   QUEUE_FULL            yes    after RetryInfo
+                           QUOTA_EXCEEDED        yes    after RetryInfo, if there is one: the caller has used up a quota, which
+                                                        QuotaFailure names
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
@@ -204,7 +216,13 @@ class AnimationServiceServicer(metaclass=_abc_1.ABCMeta):
                            ASSET_UNSUPPORTED     no     a file with a feature that is refused by name (Draco, ...)
                            RIG_INVALID           no     nothing to animate, or a skeleton that breaks a rule
       NOT_FOUND            RIG_UNKNOWN           no     upload the rig (again), then retry
+      UNAUTHENTICATED      TOKEN_MISSING         no     the server wants to know who calls: `authorization: Bearer TOKEN`
+                           TOKEN_INVALID         no     credentials that this server does not know
+                           TOKEN_EXPIRED         no     get a new token, then retry
+      PERMISSION_DENIED    SCOPE_MISSING         no     the token lacks a scope that the server asks for
       RESOURCE_EXHAUSTED   QUEUE_FULL            yes    after RetryInfo
+                           QUOTA_EXCEEDED        yes    after RetryInfo, if there is one: the caller has used up a quota, which
+                                                        QuotaFailure names
                            MEMORY_FULL           yes    after RetryInfo: no room for one more rig, upload or result
                            READER_TOO_SLOW       yes    the client did not read its stream for Limits.write_timeout_seconds
       UNAVAILABLE          NOT_READY             yes    after RetryInfo: warming up, or the engine is recovering
