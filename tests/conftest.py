@@ -78,7 +78,8 @@ def authority(
     def call(*arguments: str) -> None:
         subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
 
-    call("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
+    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # without it Python 3.13 trusts no root
+    call("req", "-x509", *curve, *usage, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
 
     def issue(name: str) -> list[bytes]:
         (folder / "names").write_text(f"subjectAltName=DNS:{name}")
