@@ -129,7 +129,7 @@ class ServerConfig:
         watch_seconds: between looks at the models' manifests; a changed model is loaded anew. 0 looks only on SIGHUP.
         reflection: let clients list the services (for grpcurl and the like).
         metrics_port: plain HTTP for metrics, probes and the status page; 0 takes a free one, None opens none.
-        metrics_host: address of ``metrics_port``. It has no accounts either, and tells nothing that was asked for.
+        metrics_host: address of ``metrics_port``. No token guards it; it tells nothing that was asked for.
         log_level: least that the commands log: ``debug``, ``info``, ``warning``, ``error``.
         log_format: of the commands' log: ``text`` for people, ``json`` with one object a line.
         log_prompts: let the log hold prompts.
