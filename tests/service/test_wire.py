@@ -158,7 +158,11 @@ RAISED = [
     errors.ResultExpiredError("gone"),
     errors.JobStateError("running", reason="JOB_NOT_DONE", retry_after=2.0),
     errors.DamagedError("altered", reason="RESULT_DAMAGED"),
+    errors.UnauthenticatedError("unknown", reason="TOKEN_INVALID"),
+    errors.ForbiddenError("no scope", reason="SCOPE_MISSING"),
 ]
+QUOTA = errors.QuotaError("queued", "too many", 2.0)
+"""Apart from the others: to clients it is a BusyError whose reason says the rest."""
 
 
 def call_with(error: Exception) -> Any:
@@ -178,6 +182,12 @@ def test_an_error_arrives_as_what_it_was(error: errors.AnimaxError) -> None:
     assert getattr(back, "reason", None) == getattr(error, "reason", None)
 
 
+def test_a_quota_arrives_as_a_full_server_does() -> None:
+    back = error_of(call_with(QUOTA))
+    assert isinstance(back, errors.BusyError)
+    assert (back.reason, back.retry_after) == ("QUOTA_EXCEEDED", 2.0)
+
+
 def test_every_error_of_animax_has_its_line() -> None:
     """A class that is added to the hierarchy must not reach clients as INTERNAL."""
 
@@ -188,7 +198,7 @@ def test_every_error_of_animax_has_its_line() -> None:
     for kind in below(errors.AnimaxError):
         if kind in abstract or not kind.__module__.startswith("animax."):
             continue
-        made = next((e for e in RAISED if isinstance(e, kind)), None) or kind("x")
+        made = next((e for e in [*RAISED, QUOTA] if isinstance(e, kind)), None) or kind("x")
         assert status_of(made).code != grpc.StatusCode.INTERNAL.value[0], kind
 
 
