@@ -117,12 +117,12 @@ class NetworkConfig:
 
 
 EMBEDDED = NetworkConfig(
-    rgb=Stream(channels=3, size=24, patch=(4, 24, 24), components=128),
-    pose=Stream(channels=64, size=4, patch=(4, 4, 4), components=512),
-    width=256,
-    depth=8,
-    heads=4,
-    ffn=768,
+    rgb=Stream(channels=3, size=24, patch=(8, 24, 24), components=128),
+    pose=Stream(channels=64, size=4, patch=(8, 4, 4), components=512),
+    width=192,
+    depth=6,
+    heads=3,
+    ffn=576,
     text_width=384,
     text_scale=384**0.5,
 )

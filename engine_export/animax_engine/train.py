@@ -409,7 +409,9 @@ def chosen_network(args: argparse.Namespace, started: NetworkConfig | None) -> N
     """The network that a run starts from, else ``EMBEDDED``, with what the command line changes."""
     network = started or EMBEDDED
     if args.grid:
-        network = replace(network, pose=replace(network.pose, size=args.grid, patch=(4, args.grid, args.grid)))
+        network = replace(
+            network, pose=replace(network.pose, size=args.grid, patch=(network.pose.patch[0], args.grid, args.grid))
+        )
     if args.width:
         network = replace(network, width=args.width, heads=args.width // 64, ffn=3 * args.width)
     if args.depth:
