@@ -10,6 +10,11 @@
             print(job.state, job.progress.fraction)
         result = client.job_result(job.job_id, files=["glb"])
 
+        cat = client.upload("cat.glb")
+        source = clip_source("Walk", rig_id=client.upload("walks.glb").rig_id)      # or clip_source(job_id=...)
+        print(client.map_bones(source, cat.rig_id))                                 # to look at, and to correct
+        result = client.retarget(source, cat.rig_id, files=["glb"]).collect()
+
 Events are the messages of animax.v1 (``Header``, ``Progress``, ``ClipStart``, ``Frames``, ``FileChunk``, ``Summary``),
 in the order that proto/animax/v1/animation_service.proto states; a stream is checked against it as it is read.
 Errors are those of ``animax.errors``, of the same class as if the call had been made in this process.
@@ -28,19 +33,23 @@ import grpc
 
 from animax.assets.stance import direction
 from animax.errors import AssetError, Cancelled
+from animax.motion.bone_map import BoneMap
 from animax.performance_stream import AsyncPerformanceStream, PerformanceStream
-from animax.request import Request
+from animax.request import Request, RetargetRequest
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import asset_service_pb2_grpc as asset_pb_grpc
 from animax.v1 import job_service_pb2 as job_pb
 from animax.v1 import job_service_pb2_grpc as job_pb_grpc
+from animax.v1 import retarget_service_pb2 as retarget_pb
+from animax.v1 import retarget_service_pb2_grpc as retarget_pb_grpc
 from animax.wire.channel import Pem, TokenChannel, channel_credentials, channel_options, check_token
 from animax.wire.failure import typed_errors
 from animax.wire.interactive import opening_message
 from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.request import animate_request_message
+from animax.wire.retarget import clip_source, found_map, map_message, retarget_message
 from animax.wire.stream import Event, Result, StreamReader
 
 __all__ = [
@@ -52,9 +61,12 @@ __all__ = [
     "Event",
     "PerformanceStream",
     "Result",
+    "clip_source",
 ]
 
 OnProgress = Callable[[pb.Progress], object]
+PLAIN = RetargetRequest()
+"""Everything is found, nothing is changed."""
 UPLOAD_CHUNK = 256 * 1024
 """Bytes."""
 
@@ -98,6 +110,7 @@ class Client:
         self._animation = pb_grpc.AnimationServiceStub(channel)
         self._assets = asset_pb_grpc.AssetServiceStub(channel)
         self._jobs = job_pb_grpc.JobServiceStub(channel)
+        self._retargeting = retarget_pb_grpc.RetargetServiceStub(channel)
 
     def __enter__(self) -> Client:
         return self
@@ -285,9 +298,60 @@ class Client:
         """
         return PerformanceStream(self._animation.AnimateInteractive, live_message(rig_id, request, facing, options))
 
+    def map_bones(
+        self,
+        source: retarget_pb.ClipSource,
+        target: str,
+        request: RetargetRequest = PLAIN,
+        *,
+        facing: str | Sequence[float] | None = None,
+    ) -> BoneMap:
+        """Which chains of the source's rig would drive which of the target.
+
+        Args:
+            source: from ``clip_source``; which of a file's clips does not matter.
+            target: rig id of the rig that shall move.
+            request: its map corrects what is found.
+            facing: where the target looks; see ``animate``.
+
+        Raises:
+            OptionError: the map names joints that do not exist.
+        """
+        message = map_message(source, target, request, facing=facing_numbers(facing))
+        with typed_errors():
+            return found_map(self._retargeting.MapBones(message, timeout=self._timeout).bone_map)
+
+    def retarget(
+        self,
+        source: retarget_pb.ClipSource,
+        target: str,
+        request: RetargetRequest = PLAIN,
+        *,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AnimationStream:
+        """Carry a clip over to another uploaded rig.
+
+        The stream's events are those of ``animate``, with a ``BoneMap`` of the contract after the header.
+
+        Args:
+            source: from ``clip_source``.
+            target: rig id of the rig that shall move.
+            request: options, and corrections of the bone map.
+            facing: where the target looks; see ``animate``.
+            files: ``glb``, ``bvh`` or both, to be sent after the frames.
+            timeout: seconds for the whole stream; None takes the client's.
+
+        Raises:
+            OptionError: an option is out of range.
+        """
+        message = retarget_message(source, target, request, facing=facing_numbers(facing), file_formats=files)
+        return AnimationStream(self._retargeting.Retarget(message, timeout=timeout or self._timeout))
+
 
 class AnimationStream:
-    """An ``Animate`` stream that is being read: iterate over its events, or ``collect`` them.
+    """An ``Animate`` or ``Retarget`` stream that is being read: iterate over its events, or ``collect`` them.
 
     Leaving the loop or the ``with`` block before the end cancels the request.
     """
@@ -354,6 +418,7 @@ class AsyncClient:
         self._animation = pb_grpc.AnimationServiceStub(channel)
         self._assets = asset_pb_grpc.AssetServiceStub(channel)
         self._jobs = job_pb_grpc.JobServiceStub(channel)
+        self._retargeting = retarget_pb_grpc.RetargetServiceStub(channel)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -467,6 +532,33 @@ class AsyncClient:
             self._animation.AnimateInteractive, live_message(rig_id, request, facing, options)
         )
 
+    async def map_bones(
+        self,
+        source: retarget_pb.ClipSource,
+        target: str,
+        request: RetargetRequest = PLAIN,
+        *,
+        facing: str | Sequence[float] | None = None,
+    ) -> BoneMap:
+        """See ``Client.map_bones``."""
+        message = map_message(source, target, request, facing=facing_numbers(facing))
+        with typed_errors():
+            return found_map((await self._retargeting.MapBones(message, timeout=self._timeout)).bone_map)
+
+    def retarget(
+        self,
+        source: retarget_pb.ClipSource,
+        target: str,
+        request: RetargetRequest = PLAIN,
+        *,
+        facing: str | Sequence[float] | None = None,
+        files: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncAnimationStream:
+        """See ``Client.retarget``."""
+        message = retarget_message(source, target, request, facing=facing_numbers(facing), file_formats=files)
+        return AsyncAnimationStream(self._retargeting.Retarget(message, timeout=timeout or self._timeout))
+
 
 class AsyncAnimationStream:
     """See ``AnimationStream``."""
@@ -508,6 +600,11 @@ class AsyncAnimationStream:
             if on_progress is not None and isinstance(event, pb.Progress):
                 on_progress(event)
         return self._reader.result()
+
+
+def facing_numbers(facing: str | Sequence[float] | None) -> list[float]:
+    """x, y, z of a facing; nothing where it is left to the server."""
+    return [] if facing is None else direction(facing, "facing").tolist()
 
 
 def read_source(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
@@ -554,7 +651,7 @@ def order_message(
         rig_id,
         Request(request) if isinstance(request, str) else request,
         variants=variants,
-        facing=() if facing is None else direction(facing, "facing").tolist(),
+        facing=facing_numbers(facing),
         file_formats=files,
         model=model,
     )

@@ -9,6 +9,7 @@ from enum import Enum
 from itertools import pairwise
 
 from animax.errors import OptionError
+from animax.motion.bone_map import BoneMap
 
 MAX_PROMPT = 500
 """Characters of a prompt."""
@@ -200,6 +201,31 @@ def checked_prompt(prompt: str) -> str:
 def _check_count(name: str, count: int, most: int, what: str) -> None:
     if count > most:
         raise OptionError(name, f"{count} {what}", f"at most {most} {what}")
+
+
+@dataclass(frozen=True)
+class RetargetRequest:
+    """What is asked of a retargeting. Out-of-range values raise ``OptionError`` at once.
+
+    Attributes:
+        bones: chains that hold; None: all are found by names and shape.
+        only_given: joints that ``bones`` does not name stay at rest; else they are matched as they would be without it.
+        fps: frames a second of the result; None: the clip's own.
+        root_mode: None: the travel of the clip, scaled by the bodies' heights.
+        foot_cleanup: pin feet that touch the ground.
+    """
+
+    bones: BoneMap | None = None
+    only_given: bool = False
+    fps: float | None = None
+    root_mode: RootMode | None = None
+    foot_cleanup: bool = True
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not FPS[0] <= self.fps <= FPS[1]:
+            raise OptionError("fps", self.fps, f"{FPS[0]:g} to {FPS[1]:g}")
+        if self.only_given and self.bones is None:
+            raise OptionError("only_given", True, "a bone map that is given")
 
 
 class Stage(str, Enum):

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 from animax.assets import load_rig, read_clips
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
-from animax.motion.bone_map import BoneMap, Limbs, match_limbs
+from animax.motion.bone_map import BoneMap
+from animax.motion.bone_matching import Limbs, match_limbs
 from animax.procedural import describe, generate
 from animax.views.splat import SplatPoseMap
 from animax_engine.dataset.bank import Source, build_bank

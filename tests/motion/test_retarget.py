@@ -8,7 +8,8 @@ import pytest
 
 from animax import rotations
 from animax.errors import OptionError
-from animax.motion.bone_map import BoneMap, ChainPair, bone_words, map_bones
+from animax.motion.bone_map import BoneMap, ChainPair
+from animax.motion.bone_matching import bone_words, map_bones
 from animax.motion.clip import Clip
 from animax.motion.retarget import retarget
 
@@ -134,7 +135,7 @@ def test_a_bone_map_is_read_back_from_json_and_can_be_corrected():
     "data", [{}, {"chains": 3}, {"chains": [{"source": ["hips"]}]}, {"chains": [{"source": [], "target": []}]}]
 )
 def test_damaged_bone_maps_are_refused(data):
-    with pytest.raises(OptionError, match="bone map"):
+    with pytest.raises(OptionError, match="bone_map"):
         BoneMap.from_dict(data)
 
 

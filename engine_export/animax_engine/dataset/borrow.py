@@ -27,7 +27,8 @@ from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError
 from animax.motion.body import body_root
-from animax.motion.bone_map import BoneMap, Limbs, match_limbs
+from animax.motion.bone_map import BoneMap
+from animax.motion.bone_matching import Limbs, match_limbs
 from animax.motion.clip import Clip
 from animax.motion.retarget import retarget
 from animax.procedural.phrases import article

@@ -5,19 +5,25 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SUITES = {"--oracle": "oracle", "--generation": "generation", "--denoising": "denoising"}
+SUITES = {
+    "--oracle": "oracle",
+    "--generation": "generation",
+    "--denoising": "denoising",
+    "--retargeting": "retargeting",
+}
 
 
 def main(argv: list[str]) -> int:
-    """Command line: ``animax-engine evaluate --oracle | --generation | --denoising`` and the options of that suite."""
+    """Command line: ``animax-engine evaluate`` with one of ``SUITES`` and the options of that suite."""
     chosen = [flag for flag in SUITES if flag in argv]
     if len(chosen) != 1:
         asked = bool({"-h", "--help"} & set(argv))
         print(
-            "usage: animax-engine evaluate (--oracle | --generation | --denoising) ...\n"
+            "usage: animax-engine evaluate (--oracle | --generation | --denoising | --retargeting) ...\n"
             "  --oracle      true poses through draw, decode, triangulation and rotations\n"
             "  --generation  clips made from the captions of real ones\n"
-            "  --denoising   what one call of the network explains at each noise level",
+            "  --denoising   what one call of the network explains at each noise level\n"
+            "  --retargeting clips of one rig on another against its author's own",
             file=sys.stdout if asked else sys.stderr,
         )
         return 0 if asked else 2

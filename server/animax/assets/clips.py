@@ -66,8 +66,7 @@ def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None =
     """
     if fps is not None and not 0 < fps <= 1000:
         raise OptionError("fps", fps, "a number above 0, at most 1000")
-    animations = objects(rig.document.json, "animations", "glTF")
-    titles = [string(entry, "name", f"animations[{i}]") or f"animation_{i}" for i, entry in enumerate(animations)]
+    animations, titles = objects(rig.document.json, "animations", "glTF"), clip_names(rig)
     wanted = set(titles) if names is None else set(names)
     if wanted - set(titles):
         raise OptionError("names", sorted(wanted - set(titles))[0], f"names of this file's {len(titles)} animations")
@@ -84,6 +83,12 @@ def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None =
         left -= len(clip) * len(rig.skeleton)
         clips.append(clip)
     return clips
+
+
+def clip_names(rig: Rig) -> list[str]:
+    """Names of the document's animations in order; one without a name is ``animation_`` and its index."""
+    animations = objects(rig.document.json, "animations", "glTF")
+    return [string(entry, "name", f"animations[{i}]") or f"animation_{i}" for i, entry in enumerate(animations)]
 
 
 def read_tracks(rig: Rig, animation: Json, accessors: Accessors, where: str) -> list[Track]:

@@ -16,6 +16,7 @@ from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
 from animax.cli.jobs import add_command as add_jobs
 from animax.cli.models import add_command as add_models
+from animax.cli.retarget import add_command as add_retarget
 from animax.cli.serve import add_command as add_serve
 from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
 from animax.cli.token import add_command as add_token
@@ -78,8 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
-        add_animate, add_batch, add_serve, add_work, add_jobs, add_top, add_health, add_inspect, add_bench, add_models,
-        add_config, add_token,
+        add_animate, add_batch, add_retarget, add_serve, add_work, add_jobs, add_top, add_health, add_inspect,
+        add_bench, add_models, add_config, add_token,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)

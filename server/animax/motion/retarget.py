@@ -11,13 +11,17 @@ from animax import rotations
 from animax.assets.rig import Rig
 from animax.errors import OptionError
 from animax.motion.body import body_root
-from animax.motion.bone_map import BoneMap, ChainPair, bone_words, map_bones
+from animax.motion.bone_map import BoneMap, ChainPair
+from animax.motion.bone_matching import bone_words, chain_tip, map_bones
 from animax.motion.clip import Clip
 
 Array = NDArray[np.float64]
 
 ALIGNED = np.deg2rad(75.0)
 """Chains whose rest directions differ by more are different shapes, not different rest poses, and are not aligned."""
+
+SIDEWAYS = 0.5
+"""Cosine to the rig's own right or left from which a limb is stretched out, as arms are in a T-pose."""
 
 LYING = 0.05
 """A body root lower than this, in rest diagonals, gives no measure of height."""
@@ -27,7 +31,7 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
     """The motion of ``source`` in ``clip`` for ``target``.
 
     What is carried over is each joint's rotation in space relative to its rest orientation, in the axes of the rig's
-    stance (right, up, forward), so neither joint axes nor the way a rig faces matter. Along a chain it is spread by arc
+    stance (left, up, forward), so neither joint axes nor the way a rig faces matter. Along a chain it is spread by arc
     length, with joints of equal name matched to one another. The body root moves as the source's, times the ratio of
     their heights above the ground; other root joints (foot controls) likewise.
 
@@ -36,8 +40,8 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
         source: the rig that moves.
         target: the rig that shall move.
         bones: which chain drives which; guessed by ``map_bones`` when None.
-        align: limbs whose rest directions differ (arms stretched out or down) end up pointing where the source's do,
-            instead of turning by the same amount.
+        align: arms, stretched out in the rest pose of one rig and hanging in the other's, end up pointing where the
+            source's do, instead of turning by the same amount.
 
     Raises:
         OptionError: ``clip`` is not of ``source``, or the bone map names joints that do not exist.
@@ -46,7 +50,7 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
         raise OptionError("clip", f"{clip.pose.rotations.shape[1]} joints", f"{len(source.skeleton)}, as its rig has")
     bones = map_bones(source, target) if bones is None else bones
     bones.check(source, target)
-    basis = _axes(target) @ _axes(source).T
+    basis = target.stance.axes.T @ source.stance.axes
     globals_ = source.skeleton.globals(clip.pose)
     turned, at_rest = _orientations(globals_), _orientations(source.skeleton.rest_globals)
     turn = rotations.multiply(turned, rotations.conjugate(at_rest))
@@ -59,6 +63,8 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
     places: dict[int, Array] = {}
     top = _tops(target)
     for pair in bones.pairs:
+        if not pair.source:
+            continue
         ours = [source.skeleton.names.index(n) for n in pair.source]
         theirs = [skeleton.names.index(n) for n in pair.target]
         tilt = _alignment(source, ours, target, theirs, basis) if align else rotations.IDENTITY
@@ -85,11 +91,6 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
     translations[:, carrier] += np.linalg.solve(linear, (goal - now[:, root, :3, 3]).T).T
     pose = replace(pose, rotations=rotations.make_continuous(local), translations=translations)
     return replace(clip, pose=pose)
-
-
-def _axes(rig: Rig) -> Array:
-    """Columns: the rig's right, up and forward."""
-    return np.stack([rig.stance.right, rig.stance.up, rig.stance.forward], axis=-1)
 
 
 def _orientations(globals_: Array) -> Array:
@@ -124,11 +125,18 @@ def _tops(rig: Rig) -> set[int]:
 
 
 def _alignment(source: Rig, ours: list[int], target: Rig, theirs: list[int], basis: Array) -> Array:
-    """The turn (4,) that lays the target chain's rest direction onto the source's; none for roots and single joints."""
+    """The turn (4,) that lays the target chain's rest direction onto the source's: of limbs that one of both stretches
+    out sideways. Necks, tails and legs that lead elsewhere belong to another body, not to another rest pose."""
     if len(ours) < 2 or len(theirs) < 2 or theirs[0] in _tops(target):
         return rotations.IDENTITY
     a, b = (rig.skeleton.rest_globals[chain, :3, 3] for rig, chain in ((target, theirs), (source, ours)))
     direction, wanted = a[-1] - a[0], basis @ (b[-1] - b[0])
+    sideways = [
+        abs(float(way @ rig.stance.right)) / max(float(np.linalg.norm(way)), 1e-9)
+        for rig, way in ((target, direction), (source, b[-1] - b[0]))
+    ]
+    if max(sideways) < SIDEWAYS:
+        return rotations.IDENTITY
     turn = rotations.shortest_arc(direction, wanted)
     angle = float(rotations.between(rotations.IDENTITY, turn))
     return turn if 1e-9 < angle < ALIGNED else rotations.IDENTITY
@@ -136,12 +144,7 @@ def _alignment(source: Rig, ours: list[int], target: Rig, theirs: list[int], bas
 
 def _fractions(source: Rig, target: Rig, pair: ChainPair) -> Array:
     """Where on the source chain, in joints, each target joint lies."""
-    lengths = []
-    for rig, names in ((source, pair.source), (target, pair.target)):
-        heads = rig.skeleton.rest_globals[[rig.skeleton.names.index(n) for n in names], :3, 3]
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(heads, axis=0), axis=-1))])
-        lengths.append(along / along[-1] if along[-1] > 0 else np.zeros(len(names)))
-    ours, theirs = lengths
+    ours, theirs = (_heads(rig, names) for rig, names in ((source, pair.source), (target, pair.target)))
     if len(ours) == 1:
         return np.zeros(len(theirs))
     if len(theirs) == 1:
@@ -162,6 +165,19 @@ def _fractions(source: Rig, target: Rig, pair: ChainPair) -> Array:
             knots.append((1.0, 1.0))
     at = np.interp(theirs, [k[0] for k in knots], [k[1] for k in knots])
     return np.interp(at, ours, np.arange(len(ours)))
+
+
+def _heads(rig: Rig, names: tuple[str, ...]) -> Array:
+    """Where the joints of a chain lie along it, 0 to 1 at the end of its last bone: where its children begin, or its
+    skin ends."""
+    chain = [rig.skeleton.names.index(name) for name in names]
+    heads = rig.skeleton.rest_globals[:, :3, 3]
+    further = [joint for joint in rig.deforming.tolist() if rig.skeleton.parents[joint] == chain[-1]]
+    tip = heads[further].mean(axis=0) if further else chain_tip(rig, chain)
+    steps = np.linalg.norm(np.diff([*heads[chain], tip], axis=0), axis=-1)
+    total = float(steps.sum())
+    at: Array = np.concatenate([[0.0], np.cumsum(steps[:-1])]) / total if total > 0 else np.zeros(len(chain))
+    return at
 
 
 def _local(rig: Rig, wanted: dict[int, Array], places: dict[int, Array], frames: int) -> tuple[Array, Array]:

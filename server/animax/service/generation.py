@@ -1,4 +1,4 @@
-"""One generation in a thread: started, watched and stopped from the event loop."""
+"""One generation, or retargeting, in a thread: started, watched and stopped from the event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animax.assets.rig import Rig
 from animax.assets.skeleton import Skeleton
 from animax.errors import Cancelled
 from animax.motion.clip import Clip
-from animax.request import OnProgress, Progress, Request, ShouldStop
+from animax.request import OnProgress, Progress, ShouldStop
 from animax.service.stage_clock import StageClock
 from animax.service.waiting import within
 from animax.v1 import animation_service_pb2 as pb
@@ -72,7 +72,7 @@ class Animate(Protocol):
     def __call__(
         self,
         rig: Rig,
-        request: Request,
+        request: Any,  # a Request, or what else the implementation carries out
         model: Any,  # each implementation has a model class of its own
         /,
         *,
@@ -151,9 +151,9 @@ class Generation:
         cls,
         executor: Executor,
         animate: Animate,
-        model: Model,
+        model: Model | None,
         rig: Rig,
-        request: Request,
+        request: Any,
         file_formats: Sequence[pb.FileFormat.ValueType],
         writers: Writers,
     ) -> Generation:
@@ -177,9 +177,9 @@ class Generation:
     def _run(
         self,
         animate: Animate,
-        model: Model,
+        model: Model | None,
         rig: Rig,
-        request: Request,
+        request: Any,
         file_formats: Sequence[pb.FileFormat.ValueType],
         writers: Writers,
     ) -> Product:
@@ -191,9 +191,9 @@ class Generation:
     def _make(
         self,
         animate: Animate,
-        model: Model,
+        model: Model | None,
         rig: Rig,
-        request: Request,
+        request: Any,
         file_formats: Sequence[pb.FileFormat.ValueType],
         writers: Writers,
     ) -> Product:

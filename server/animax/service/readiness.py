@@ -16,7 +16,7 @@ from animax.service.models import ServedModels
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("", "animax.v1.AnimationService", "animax.v1.AssetService")
+SERVICES = ("", "animax.v1.AnimationService", "animax.v1.AssetService", "animax.v1.RetargetService")
 JOB_SERVICE = "animax.v1.JobService"
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 """Seconds between attempts to bring an engine back; doubled each time."""

@@ -33,11 +33,18 @@ from animax.service.observe.observer import Observer
 from animax.service.observe.snapshot import Observed
 from animax.service.observe.tracing import Tracing
 from animax.service.readiness import JOB_SERVICE, SERVICES, Readiness
+from animax.service.retarget_service import THREADS as RETARGETERS
+from animax.service.retarget_service import RetargetServicer
 from animax.service.rig_store import Parse, RigStore
 from animax.service.transport import Transport
 from animax.service.waiting import within
 from animax.service.watched_files import WatchedFiles
-from animax.v1 import animation_service_pb2_grpc, asset_service_pb2_grpc, job_service_pb2_grpc
+from animax.v1 import (
+    animation_service_pb2_grpc,
+    asset_service_pb2_grpc,
+    job_service_pb2_grpc,
+    retarget_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from animax.service.web import WebListener
@@ -99,6 +106,7 @@ class Server:
         self.monitor: Monitor | None = None
         self._generators = ThreadPoolExecutor(config.slots_on(models.default.provider), "animax-generate")
         self._parsers = ThreadPoolExecutor(PARSERS, "animax-parse")
+        self._retargeters = ThreadPoolExecutor(RETARGETERS, "animax-retarget")
         self._writers = writers or asset_writers()
         self.jobs = JobBackend(config.jobs, config.write_timeout_seconds) if config.jobs else None
         self._rigs = RigStore(parse or rig_parser(config), config.rig_bytes, self._parsers, self.jobs)
@@ -195,7 +203,7 @@ class Server:
             await asyncio.wait(ends, timeout=HANG_UP_SECONDS)
         if self.jobs is not None:
             await self.jobs.stop()
-        for threads in (self._generators, self._parsers):
+        for threads in (self._generators, self._parsers, self._retargeters):
             await asyncio.to_thread(threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self.observer.close)
         monitor, self.monitor = self.monitor, None
@@ -242,8 +250,17 @@ class Server:
     def _add_services(self, *registries: Any) -> None:
         """Tell every port what can be called."""
         jobs = self._open_jobs(self.jobs) if self.jobs is not None else None
+        retargeting = RetargetServicer(
+            self.config,
+            rigs=self._rigs,
+            writers=self._writers,
+            unread=self.animation.unread,
+            executor=self._retargeters,
+            jobs=jobs,
+        )
         for registry in registries:
             animation_service_pb2_grpc.add_AnimationServiceServicer_to_server(self.animation, registry)
+            retarget_service_pb2_grpc.add_RetargetServiceServicer_to_server(retargeting, registry)
             asset_service_pb2_grpc.add_AssetServiceServicer_to_server(self._assets, registry)
             if jobs is not None:
                 job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, registry)

@@ -1,4 +1,4 @@
-"""The reading end of an ``Animate`` stream: checks the contract, puts clips and files together."""
+"""The reading end of an ``Animate`` or ``Retarget`` stream: checks the contract, puts clips and files together."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from animax.assets.skeleton import Skeleton
 from animax.errors import StreamError
+from animax.motion.bone_map import BoneMap
 from animax.motion.clip import Clip
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import job_service_pb2 as job_pb
+from animax.v1 import retarget_service_pb2 as retarget_pb
 from animax.v1 import rig_pb2 as rig_pb
 from animax.wire.clip import PackedClip, unpack
 from animax.wire.request import FILE_FORMATS
+from animax.wire.retarget import found_map
 from animax.wire.rig import read_skeleton, shaped
 
 Array = NDArray[np.float64]
-Event = pb.Header | pb.Progress | pb.ClipStart | pb.Frames | pb.FileChunk | pb.Summary
+Event = pb.Header | pb.Progress | pb.ClipStart | pb.Frames | pb.FileChunk | pb.Summary | retarget_pb.BoneMap
 """What a stream brings."""
 _FORMAT_NAMES: dict[int, str] = {value: name for name, value in FILE_FORMATS.items()}
 UNIT_TOLERANCE = 1e-3
@@ -36,6 +39,7 @@ class Result:
         files: for each variant, by format (``glb``, ``bvh``).
         summary: seeds, confidence, timings.
         warnings: about the rig and the clips.
+        bones: which chains drove which, of a retargeting; else None.
     """
 
     header: pb.Header
@@ -44,6 +48,7 @@ class Result:
     files: tuple[dict[str, bytes], ...]
     summary: pb.Summary
     warnings: tuple[str, ...]
+    bones: BoneMap | None = None
 
     @property
     def clip(self) -> Clip:
@@ -71,8 +76,11 @@ class StreamReader:
         self._skeleton: Skeleton | None = None
         self._variants: list[_Variant] = []
         self._summary: pb.Summary | None = None
+        self._bones: BoneMap | None = None
 
-    def feed(self, message: pb.AnimateResponse | job_pb.GetJobResultResponse) -> Event | None:
+    def feed(
+        self, message: pb.AnimateResponse | job_pb.GetJobResultResponse | retarget_pb.RetargetResponse
+    ) -> Event | None:
         """The event of a message; None for one that this version does not know.
 
         Raises:
@@ -96,6 +104,8 @@ class StreamReader:
             self._take_chunk(event)
         elif isinstance(event, pb.Summary):
             self._take_summary(event)
+        elif isinstance(event, retarget_pb.BoneMap):
+            self._bones = found_map(event)
         return event
 
     def result(self) -> Result:
@@ -110,7 +120,7 @@ class StreamReader:
         clips = [unpack(self._packed(v), skeleton, name=header.prompt, loop=header.loop) for v in self._variants]
         files = [{_FORMAT_NAMES[f]: bytes(data) for f, data in v.files.items()} for v in self._variants]
         warnings = [*header.warnings, *(text for v in self._variants for text in v.start.warnings)]
-        return Result(header, skeleton, tuple(clips), tuple(files), self._summary, tuple(warnings))
+        return Result(header, skeleton, tuple(clips), tuple(files), self._summary, tuple(warnings), self._bones)
 
     def _take_header(self, header: pb.Header) -> None:
         if header.axes != rig_pb.AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES:

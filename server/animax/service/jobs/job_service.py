@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from animax.errors import JobStateError, OptionError, ResultExpiredError, UnavailableError
+from animax.motion.clip import Clip
 from animax.motion.control import resolve
 from animax.service.access.caller import caller
 from animax.service.config import ServerConfig
@@ -19,11 +20,13 @@ from animax.service.jobs.job import Job
 from animax.service.jobs.job_store import unknown_job
 from animax.service.jobs.messages import as_of, check_job_id, job_message, read_create_request, read_filter
 from animax.service.jobs.page_token import read_page_token, write_page_token
+from animax.service.jobs.result_file import read_clip
 from animax.service.jobs.result_stream import ResultStream
 from animax.service.jobs.schema import State
 from animax.service.models import ServedModels
 from animax.service.readiness import Readiness
 from animax.service.readiness import State as ServerState
+from animax.service.retarget_service import JobMotion
 from animax.service.rig_store import RigStore
 from animax.service.unread import Outlet, Unread
 from animax.v1 import animation_service_pb2 as pb
@@ -160,7 +163,7 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
             file = await self._call(opened.__enter__)
             try:
                 if file is None:
-                    raise ResultExpiredError(f"the result of job {job.job_id} made room for others; order it again")
+                    raise _made_room(job)
                 hold = partial(self._unread.hold, outlet)
                 stream = ResultStream(file[0], formats, rig, self._writers, self._call, hold)
                 async with aclosing(stream.messages()) as messages:
@@ -168,6 +171,34 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
                         await outlet.write(message)
             finally:
                 await self._call(opened.__exit__, None, None, None)
+
+    async def rig_of(self, job_id: str) -> tuple[str, tuple[float, ...]]:
+        """Id of the rig of a job, and the facing that the job was told.
+
+        Raises:
+            UnknownJobError: there is no job of this id, or it is another caller's.
+        """
+        job = await self._get(job_id)
+        return job.rig_id, tuple(pb.AnimateRequest.FromString(job.animation).facing)
+
+    async def motion(self, job_id: str, variant: int) -> JobMotion:
+        """A clip of a job that succeeded.
+
+        Raises:
+            OptionError: it has no such variant.
+            UnknownJobError, JobStateError, ResultExpiredError, DamagedError: as ``GetJobResult``.
+        """
+        job = await self._get(job_id)
+        result = _result_of(job)
+
+        def read() -> Clip:
+            with self._backend.blobs.opened(result) as file:
+                if file is None:
+                    raise _made_room(job)
+                return read_clip(file[0], variant)
+
+        clip = await self._call(read)
+        return JobMotion(job.rig_id, tuple(pb.AnimateRequest.FromString(job.animation).facing), clip)
 
     async def _get(self, job_id: str) -> Job:
         job: Job = await self._call(self._store.get, check_job_id(job_id))
@@ -204,5 +235,9 @@ def _result_of(job: Job) -> str:
     if job.result is None:
         raise JobStateError("the job was cancelled", reason="JOB_CANCELLED")
     if job.result.expired:
-        raise ResultExpiredError(f"the result of job {job.job_id} made room for others; order it again")
+        raise _made_room(job)
     return job.result.sha256
+
+
+def _made_room(job: Job) -> ResultExpiredError:
+    return ResultExpiredError(f"the result of job {job.job_id} made room for others; order it again")

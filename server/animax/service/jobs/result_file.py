@@ -15,9 +15,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
-from animax.errors import DamagedError
+from animax.errors import DamagedError, OptionError
+from animax.motion.clip import Clip
 from animax.v1 import animation_service_pb2 as pb
-from animax.wire.clip import PackedClip
+from animax.wire.clip import PackedClip, unpack
+from animax.wire.rig import read_skeleton
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,30 @@ def read_result(file: IO[bytes]) -> Iterator[pb.AnimateResponse]:
         if message is None:
             return
         yield message
+
+
+def read_clip(file: IO[bytes], variant: int) -> Clip:
+    """One of the clips of a file.
+
+    Raises:
+        OptionError: it holds no such variant.
+        DamagedError: the file is not what was written.
+    """
+    header, start, frames, complete = pb.Header(), None, list[pb.Frames](), False
+    for message in read_result(file):
+        kind = message.WhichOneof("event")
+        if kind == "header":
+            header = message.header
+            if variant >= header.variants:
+                raise OptionError("variant", variant, f"0 to {header.variants - 1}")
+        elif kind == "clip_start" and message.clip_start.variant == variant:
+            start = message.clip_start
+        elif kind == "frames" and message.frames.variant == variant:
+            frames.append(message.frames)
+        complete = kind == "summary"
+    if start is None or not complete:
+        raise damaged()
+    return unpack(gather(header, start, frames), read_skeleton(header.skeleton), name=header.prompt, loop=header.loop)
 
 
 def gather(header: pb.Header, start: pb.ClipStart, frames: Sequence[pb.Frames]) -> PackedClip:

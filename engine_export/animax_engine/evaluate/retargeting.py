@@ -1,0 +1,145 @@
+"""Retargeting against ground truth: rigs of one library have clips of the same names, made by its author for each body.
+
+A clip of one rig is retargeted onto another, of another skeleton, and compared with the author's own clip of that
+name. They are no exact copies of one another, so the error does not go to zero; it is told beside that of a body that
+stays at rest, and of local rotations that are copied by joint name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animax import rotations
+from animax.assets import load_rig, read_clips
+from animax.assets.rig import Rig
+from animax.motion.bone_map import BoneMap
+from animax.motion.bone_matching import map_bones
+from animax.motion.clip import Clip
+from animax.motion.resample import resample
+from animax.motion.travel import remove_travel
+from animax.request import RetargetRequest
+from animax.retargeting import retarget_clip
+
+Array = NDArray[np.float64]
+FPS = 16.0
+MOST_PAIRS = 12
+"""Ordered pairs of rigs of one library."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One clip on one other rig; errors are mean distances over joints and frames, in rest diagonals of the target."""
+
+    library: str
+    source: str
+    target: str
+    clip: str
+    error: float
+    copied: float
+    rest: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: ``animax-engine evaluate --retargeting --data DIR``."""
+    parser = argparse.ArgumentParser(prog="animax-engine evaluate --retargeting", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--pairs", type=int, default=MOST_PAIRS, help="of rigs in a library (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    results = list(compare(args.data, args.pairs, args.seed))
+    print(summary(results))
+    return 0
+
+
+def compare(data: Path, most: int, seed: int) -> Iterator[Compared]:
+    """Clips of random pairs of rigs of other skeletons in the same library."""
+    libraries: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in json.loads((data / "manifest.json").read_text())["rigs"]:
+        libraries[entry["animation_library"]].append(entry)
+    random = np.random.default_rng(seed)
+
+    @lru_cache(maxsize=16)
+    def rig_of(file: str) -> tuple[Rig, dict[str, Clip]]:
+        rig = load_rig(data / file)
+        return rig, {clip.name: clip for clip in read_clips(rig, FPS)}
+
+    for library, entries in libraries.items():
+        pairs = [(a, b) for a in entries for b in entries if a["skeleton_id"] != b["skeleton_id"]]
+        for i in random.permutation(len(pairs))[:most]:
+            (source, clips), (target, own) = (rig_of(entry["file"]) for entry in pairs[i])
+            bones = map_bones(source, target)
+            for name, clip in clips.items():
+                truth = own.get(name)
+                # of one name and about as long
+                if truth is not None and len(clip) > 2 and 0.8 < len(truth) / len(clip) < 1.25:
+                    errors = _errors(clip, truth, source, target, bones)
+                    yield Compared(library, pairs[i][0]["id"], pairs[i][1]["id"], name, *errors)
+
+
+def _errors(clip: Clip, truth: Clip, source: Rig, target: Rig, bones: BoneMap) -> tuple[float, float, float]:
+    made = retarget_clip(clip, source, target, RetargetRequest(), bones=bones).clip
+    rest = target.skeleton.posed(rotations=np.repeat(target.skeleton.rest.rotations[None], len(truth), axis=0))
+    copied = resample(_copied(clip, source, target), FPS, seconds=len(truth) / FPS if truth.loop else truth.seconds)
+    wanted = _joints(truth, target)
+    return (
+        _apart(_joints(_as_long(made, truth), target), wanted, target),
+        _apart(_joints(_as_long(copied, truth), target), wanted, target),
+        _apart(_joints(truth.with_pose(rest), target), wanted, target),
+    )
+
+
+def _as_long(clip: Clip, other: Clip) -> Clip:
+    """The clip stretched to the length of another."""
+    period = len(other) / FPS if clip.loop else other.seconds
+    stretched = Clip(clip.name, FPS * len(clip) / len(other), clip.pose, clip.loop)
+    out = resample(stretched, FPS, seconds=period)
+    return out if len(out) == len(other) else resample(out, FPS, seconds=period)
+
+
+def _copied(clip: Clip, source: Rig, target: Rig) -> Clip:
+    """Local turns away from rest, copied by joint name: what is done where nothing is retargeted."""
+    pose = target.skeleton.posed(rotations=np.repeat(target.skeleton.rest.rotations[None], len(clip), axis=0))
+    for joint, name in enumerate(target.skeleton.names):
+        if name in source.skeleton.names:
+            ours = source.skeleton.names.index(name)
+            turn = rotations.multiply(
+                rotations.conjugate(source.skeleton.rest.rotations[ours]), clip.pose.rotations[:, ours]
+            )
+            pose.rotations[:, joint] = rotations.multiply(target.skeleton.rest.rotations[joint], turn)
+    return clip.with_pose(pose)
+
+
+def _joints(clip: Clip, rig: Rig) -> Array:
+    """Heads (F, D, 3) of the joints that move vertices, of the clip in place."""
+    return rig.skeleton.positions(remove_travel(clip, rig).pose)[:, rig.deforming]
+
+
+def _apart(a: Array, b: Array, rig: Rig) -> float:
+    frames = min(len(a), len(b))
+    return float(np.linalg.norm(a[:frames] - b[:frames], axis=-1).mean() / rig.size)
+
+
+def summary(results: list[Compared]) -> str:
+    """A table in Markdown: medians over clips, in percent of the target's rest diagonal."""
+    lines = [
+        "| library | pairs | clips | retargeted | copied by name | at rest | nearer than both |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for library in [*dict.fromkeys(r.library for r in results), "all"]:
+        some = [r for r in results if library in ("all", r.library)]
+        error, copied, rest = (100 * np.array([getattr(r, name) for r in some]) for name in ("error", "copied", "rest"))
+        better = np.mean((error < copied) & (error < rest))
+        pairs = len({(r.source, r.target) for r in some})
+        row = [f"{np.median(column):.2f}" for column in (error, copied, rest)]
+        lines.append(f"| {library} | {pairs} | {len(some)} | {' | '.join(row)} | {100 * better:.0f} % |")
+    return "\n".join(lines)

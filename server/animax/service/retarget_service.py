@@ -1,0 +1,262 @@
+"""RetargetService: header → bone map → progress → frames → summary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from animax.assets.rig import Rig
+from animax.errors import DeadlineExceeded, UnknownJobError
+from animax.motion.bone_map import BoneMap
+from animax.motion.clip import Clip
+from animax.request import OnProgress, RetargetRequest, ShouldStop, Stage
+from animax.retargeting import Retargeted, bone_map, choose_clip, retarget_clip
+from animax.service.admission import Slots, Ticket
+from animax.service.config import ServerConfig
+from animax.service.generation import Generation, Product, Writers
+from animax.service.observe.record import record
+from animax.service.rig_store import RigStore, StoredRig
+from animax.service.stream_messages import clip_messages, clip_summary
+from animax.service.unread import Outlet, Unread
+from animax.service.waiting import within
+from animax.v1 import animation_service_pb2 as pb
+from animax.v1 import retarget_service_pb2 as retarget_pb
+from animax.v1 import retarget_service_pb2_grpc as retarget_pb_grpc
+from animax.v1 import rig_pb2 as rig_pb
+from animax.wire.request import ROOT_MODE_VALUES, STAGES
+from animax.wire.retarget import RetargetOrder, Source, bone_map_message, read_map_request, read_retarget_request
+from animax.wire.rig import facing_stance, stance_message
+
+T = TypeVar("T")
+THREADS = 2
+"""That retarget. A clip takes a tenth of a second; more would only take the processors from the engine."""
+
+
+@dataclass(frozen=True, eq=False)
+class JobMotion:
+    """A clip that a job made.
+
+    Attributes:
+        rig_id: of the rig that moves.
+        facing: that the job was told; empty trusts the rig's own stance.
+        clip: joints in the order of the rig's skeleton.
+    """
+
+    rig_id: str
+    facing: tuple[float, ...]
+    clip: Clip
+
+
+class JobMotions(Protocol):
+    """What the jobs of a server made."""
+
+    async def motion(self, job_id: str, variant: int) -> JobMotion:
+        """A clip; raises what fetching its result would raise."""
+
+    async def rig_of(self, job_id: str) -> tuple[str, tuple[float, ...]]:
+        """Id of the rig of a job, and the facing that the job was told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The two rigs of a request, in the stances that were asked for.
+
+    Attributes:
+        source: the rig that moves.
+        target: the rig that shall move.
+        stored: the target as it was uploaded.
+        clip: of the source, where a job made it; else it is read from the source's file.
+    """
+
+    source: Rig
+    target: Rig
+    stored: StoredRig
+    clip: Clip | None
+
+
+class RetargetServicer(retarget_pb_grpc.RetargetServiceServicer):
+    """See proto/animax/v1/retarget_service.proto.
+
+    Args:
+        config: limits.
+        rigs: uploaded rigs.
+        writers: make files.
+        unread: counts what waits for its readers.
+        executor: with ``THREADS`` threads.
+        jobs: where clips of jobs come from; None: there are none.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        rigs: RigStore,
+        writers: Writers,
+        unread: Unread,
+        executor: Executor,
+        jobs: JobMotions | None,
+    ) -> None:
+        self._config = config
+        self._rigs = rigs
+        self._writers = writers
+        self._unread = unread
+        self._jobs = jobs
+        self._slots = Slots(THREADS, config.max_queued)
+        self._executor = executor
+
+    async def MapBones(self, request: retarget_pb.MapBonesRequest, _: Any) -> retarget_pb.MapBonesResponse:  # noqa: N802
+        """Say what would drive what."""
+        arrived = time.monotonic()
+        order = read_map_request(request)
+        with ExitStack() as held:
+            pair = await self._pair(order, held, with_clip=False)
+            await self._turn(held, arrived)
+            bones = await self._in_thread(bone_map, pair.source, pair.target, order.request)
+            return retarget_pb.MapBonesResponse(bone_map=bone_map_message(bones, pair.source, pair.target))
+
+    # writes to the context, so that every write can have a limit; the stubs know only of generators
+    async def Retarget(self, request: retarget_pb.RetargetRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Carry a clip over."""
+        arrived = time.monotonic()
+        order = read_retarget_request(request)
+        record().note(rig_id=order.target)
+        outlet = Outlet(context, self._config.write_timeout_seconds)
+        with ExitStack() as held:
+            pair = await self._pair(order, held, with_clip=True)
+            queued = await self._turn(held, arrived)
+            # both may fail by the caller's fault: told before the stream begins
+            clip = pair.clip
+            if clip is None:
+                clip = await self._in_thread(choose_clip, pair.source, order.source.clip, order.request.fps)
+            bones = await self._in_thread(bone_map, pair.source, pair.target, order.request)
+            await outlet.write(retarget_pb.RetargetResponse(header=_header(order, pair, clip)))
+            told = bone_map_message(bones, pair.source, pair.target)
+            await outlet.write(retarget_pb.RetargetResponse(bone_map=told))
+            product = await self._make(order, pair, clip, bones, outlet, arrived)
+            with self._unread.hold(outlet, product.nbytes):
+                for message in clip_messages(0, 0, product):
+                    await outlet.write(_numbered_alike(message))
+                    if message.HasField("frames"):
+                        record().frame_sent()
+            summary = pb.Summary(
+                clips=[clip_summary(0, 0, product)],
+                queued_seconds=queued,
+                total_seconds=time.monotonic() - arrived,
+            )
+            await outlet.write(retarget_pb.RetargetResponse(summary=summary))
+
+    async def _pair(self, order: RetargetOrder, held: ExitStack, *, with_clip: bool) -> Pair:
+        """The rigs of an order, kept in the store as long as ``held`` lasts."""
+        source, clip = order.source, None
+        if source.job_id:
+            rig_id, facing, clip = await self._of_job(source, with_clip)
+        else:
+            rig_id, facing = source.rig_id, ()
+        rigs = []
+        for wanted, stance in ((rig_id, source.facing or facing), (order.target, order.facing)):
+            await self._rigs.fetch(wanted)
+            stored = held.enter_context(self._rigs.lease(wanted))
+            rigs.append((stored, replace(stored.rig, stance=facing_stance(stored.rig.stance, stance))))
+        return Pair(rigs[0][1], rigs[1][1], rigs[1][0], clip)
+
+    async def _of_job(self, source: Source, with_clip: bool) -> tuple[str, tuple[float, ...], Clip | None]:
+        if self._jobs is None:
+            raise UnknownJobError(f"job {source.job_id} is not here: this server keeps no jobs")
+        if not with_clip:
+            return (*await self._jobs.rig_of(source.job_id), None)
+        motion = await self._jobs.motion(source.job_id, source.variant)
+        return motion.rig_id, motion.facing, motion.clip
+
+    async def _turn(self, held: ExitStack, arrived: float) -> float:
+        """Wait for one of the threads; seconds waited."""
+        ticket: Ticket = self._slots.enter()
+        held.callback(ticket.release)
+        began = time.monotonic()
+        try:
+            await within(ticket.granted.wait(), self._left(arrived))
+        except TimeoutError:
+            raise self._late() from None
+        waited = time.monotonic() - began
+        record().queued(waited)
+        return waited
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+    async def _make(
+        self, order: RetargetOrder, pair: Pair, clip: Clip, bones: BoneMap, outlet: Outlet, arrived: float
+    ) -> Product:
+        """Retarget and write files in a thread; tell progress all along."""
+
+        def animate(
+            _: Rig,
+            request: RetargetRequest,
+            __: None,
+            /,
+            *,
+            progress: OnProgress | None,
+            should_stop: ShouldStop | None,
+        ) -> Retargeted:
+            return retarget_clip(
+                clip, pair.source, pair.target, request, bones=bones, progress=progress, should_stop=should_stop
+            )
+
+        generation = Generation.start(
+            self._executor, animate, None, pair.target, order.request, order.file_formats, self._writers
+        )
+        try:
+            while not await generation.news(min(self._left(arrived), self._config.progress_seconds)):
+                if self._left(arrived) <= 0:
+                    raise self._late()
+                latest = generation.latest
+                stage = STAGES[latest.stage if latest else Stage.ROTATIONS]
+                progress = pb.Progress(
+                    stage=pb.STAGE_WRITE if generation.writing else stage,
+                    fraction=1.0 if generation.writing else latest.fraction if latest else 0.0,
+                    elapsed_seconds=time.monotonic() - arrived,
+                )
+                await outlet.write(retarget_pb.RetargetResponse(progress=progress))
+            return generation.done.result()
+        finally:
+            generation.stop()
+            record().went_through(generation.clock.spans())
+
+    def _left(self, arrived: float) -> float:
+        return arrived + self._config.max_request_seconds - time.monotonic()
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"the request took {self._config.max_request_seconds:g} s; accepted: no longer")
+
+
+def _header(order: RetargetOrder, pair: Pair, clip: Clip) -> pb.Header:
+    request, fps = order.request, order.request.fps or clip.fps
+    return pb.Header(
+        axes=rig_pb.AXIS_CONVENTION_RIGHT_HANDED_Y_UP_METRES,
+        quaternion_order=rig_pb.QUATERNION_ORDER_XYZW,
+        skeleton=pair.stored.message.skeleton,
+        stance=stance_message(pair.target.stance),
+        rig_id=order.target,
+        prompt=clip.name,
+        seconds=len(clip) / clip.fps if clip.loop else clip.seconds,
+        fps=fps,
+        loop=clip.loop,
+        root_mode=ROOT_MODE_VALUES[request.root_mode] if request.root_mode else pb.ROOT_MODE_UNSPECIFIED,
+        foot_cleanup=request.foot_cleanup,
+        variants=1,
+        file_formats=order.file_formats,
+        warnings=pair.stored.message.warnings,
+    )
+
+
+def _numbered_alike(message: pb.AnimateResponse) -> retarget_pb.RetargetResponse:
+    """A message of an ``Animate`` stream as one of this service's."""
+    if message.HasField("clip_start"):
+        return retarget_pb.RetargetResponse(clip_start=message.clip_start)
+    if message.HasField("frames"):
+        return retarget_pb.RetargetResponse(frames=message.frames)
+    return retarget_pb.RetargetResponse(file_chunk=message.file_chunk)
