@@ -183,6 +183,6 @@ async def test_after_many_cancels_nothing_is_left_behind(slow: Running, slow_rig
     before = await rounds(20)
     after = await rounds(60)
     assert after[0] <= before[0] + 1
-    assert after[1] <= before[1] + 2
+    assert after[1] <= before[1] + 8  # the pools of asyncio and gRPC grow to their size when they are first needed
     assert after[2] <= before[2] + 4
     assert slow.server.animation.unread.nbytes == 0
