@@ -27,23 +27,6 @@ SMALL = replace(WAN_1_3B, rgb=LATENTS, pose=LATENTS, width=48, depth=1, heads=2,
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A folder as diffusers writes it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    folder = tmp_path_factory.mktemp("wan")
-    torch.manual_seed(0)
-    diffusers.AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1).save_pretrained(folder / "vae")
-    sizes = {"vocab_size": 32, "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    transformers.UMT5EncoderModel(transformers.UMT5Config(**sizes)).save_pretrained(folder / "text_encoder")
-    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "walk": 2, "idle": 3}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
-    fast.save_pretrained(folder / "tokenizer")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("data")
     for name in ("snake", "fish"):
@@ -53,9 +36,9 @@ def data(tmp_path_factory, request):
 
 
 @pytest.fixture(scope="module")
-def written(model, data, tmp_path_factory):
+def written(wan_folder, data, tmp_path_factory):
     out = tmp_path_factory.mktemp("cache")
-    lines = list(write_cache([data], out, CONFIG, lambda: load_coders(model)))
+    lines = list(write_cache([data], out, CONFIG, lambda: load_coders(wan_folder)))
     return out, lines
 
 
@@ -79,31 +62,31 @@ def test_samples_have_the_network_s_shapes_and_a_padded_prompt(written):
     assert not torch.equal(batch.rgb, batch.pose)
 
 
-def test_latents_are_the_vae_s_own(model):
-    vae = diffusers.AutoencoderKLWan.from_pretrained(model / "vae").eval()
+def test_latents_are_the_vae_s_own(wan_folder):
+    vae = diffusers.AutoencoderKLWan.from_pretrained(wan_folder / "vae").eval()
     pictures = torch.rand(1, 3, 5, 32, 32) * 2 - 1
     with torch.inference_mode():
         z = vae.encode(pictures).latent_dist.mode()
-        back = load_coders(model).video(pictures) * torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1)
+        back = load_coders(wan_folder).video(pictures) * torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1)
     torch.testing.assert_close(back + torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1), z)
 
 
-def test_a_broken_cache_goes_on_and_gives_the_same(written, model, data, tmp_path):
+def test_a_broken_cache_goes_on_and_gives_the_same(written, wan_folder, data, tmp_path):
     out, _ = written
     shards = sorted(out.glob("*.tar"))
     before = {path.name: next(batches(out, Recipe(), 1)).rgb for path in shards[:1]}
     shards[0].unlink()
-    lines = list(write_cache([data], out, CONFIG, lambda: load_coders(model)))
+    lines = list(write_cache([data], out, CONFIG, lambda: load_coders(wan_folder)))
     assert sum("kept" in line for line in lines) == len(shards) - 1
     assert torch.equal(next(batches(out, Recipe(), 1)).rgb, before[shards[0].name])
     with pytest.raises(ModelError, match="other settings"):
-        list(write_cache([data], out, replace(CONFIG, frames=9), lambda: load_coders(model)))
+        list(write_cache([data], out, replace(CONFIG, frames=9), lambda: load_coders(wan_folder)))
 
 
-def test_a_clip_that_cannot_be_read_is_named_and_left_out(model, data, tmp_path, monkeypatch):
+def test_a_clip_that_cannot_be_read_is_named_and_left_out(wan_folder, data, tmp_path, monkeypatch):
     found = windows([data], CONFIG)
     monkeypatch.setattr(module, "windows", lambda *_: [found[0], replace(found[1], clip="nothing")])
-    (line,) = write_cache([data], tmp_path, CONFIG, lambda: load_coders(model))
+    (line,) = write_cache([data], tmp_path, CONFIG, lambda: load_coders(wan_folder))
     assert "1 samples" in line
     assert "has no clip 'nothing'" in line
 
@@ -118,9 +101,9 @@ def test_training_reads_what_the_cache_wrote(written, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["vae", "text_encoder", "tokenizer"])
-def test_a_part_that_is_missing_is_named(model, tmp_path, part):
+def test_a_part_that_is_missing_is_named(wan_folder, tmp_path, part):
     for name in {"vae", "text_encoder", "tokenizer"} - {part}:
-        (tmp_path / name).symlink_to(model / name)
+        (tmp_path / name).symlink_to(wan_folder / name)
     with pytest.raises(ModelError, match="lacks a part of the model") as told:
         load_coders(tmp_path)
     assert str(tmp_path.parent) not in str(told.value)

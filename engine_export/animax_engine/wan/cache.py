@@ -89,8 +89,8 @@ class Coders:
     text: Callable[[str], Tensor]
 
 
-def load_coders(folder: Path, device: str = "cpu") -> Coders:
-    """Wan's VAE and text encoder from a folder with ``vae``, ``text_encoder`` and ``tokenizer``.
+def load_parts(folder: Path) -> tuple[Any, Any, Any]:
+    """Wan's VAE, text encoder and tokenizer, from the folder of that name each.
 
     Raises:
         ModelError: one of them is not there, or not as safetensors.
@@ -107,7 +107,17 @@ def load_coders(folder: Path, device: str = "cpu") -> Coders:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0].replace(str(folder), folder.name)
         raise ModelError(f"{folder.name!r} lacks a part of the model as diffusers writes it: {reason}") from error
-    vae, encoder = vae.to(device).eval(), encoder.to(device).eval()
+    return vae.eval().requires_grad_(False), encoder.eval().requires_grad_(False), tokenizer
+
+
+def load_coders(folder: Path, device: str = "cpu") -> Coders:
+    """Wan's VAE and text encoder from a folder with ``vae``, ``text_encoder`` and ``tokenizer``.
+
+    Raises:
+        ModelError: one of them is not there, or not as safetensors.
+    """
+    vae, encoder, tokenizer = load_parts(folder)
+    vae, encoder = vae.to(device), encoder.to(device)
     mean, std = (
         torch.tensor(values, device=device).reshape(1, -1, 1, 1, 1)
         for values in (vae.config.latents_mean, vae.config.latents_std)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,16 @@ from animax.diffusion.sampler import Denoiser, Latents
 from animax.diffusion.tensorrt_cache import EngineCache, EngineKey, this_device
 from animax.errors import EngineError, OptionError
 
+log = logging.getLogger(__name__)
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 """Names that a user gives, and ONNX Runtime's."""
 INPUTS = ("rgb", "pose", "template_rgb", "template_pose", "sigma", "text", "rays")
 OUTPUTS = ("clean_rgb", "clean_pose")
+OVERLAID = (
+    "onnxruntime lies over onnxruntime-gpu; accepted: the latter alone "
+    "(pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu[cuda,cudnn])"
+)
 USUAL_BATCH = 2
 """Samples that TensorRT optimises an engine for: a guided step of one request."""
 MAX_BATCH = {"cpu": 1, "cuda": 16, "tensorrt": 16}
@@ -37,14 +45,25 @@ def choose_provider(name: str) -> str:
         EngineError: the provider is not in the installed ONNX Runtime.
     """
     available = onnxruntime.get_available_providers()
+    hidden = PROVIDERS["cuda"] not in available and is_overlaid()
     if name == "auto":
+        if hidden:
+            log.warning("%s; running on the CPU", OVERLAID)
         return next((key for key in ("tensorrt", "cuda") if PROVIDERS[key] in available), "cpu")
     if name not in PROVIDERS:
         raise OptionError("provider", name, "auto, " + ", ".join(PROVIDERS))
     if PROVIDERS[name] not in available:
+        if hidden:
+            raise EngineError(f"provider {name!r} is hidden: {OVERLAID}")
         here = ", ".join(key for key, value in PROVIDERS.items() if value in available)
         raise EngineError(f"provider {name!r} is not in this ONNX Runtime; accepted here: {here} (install animax[gpu])")
     return name
+
+
+def is_overlaid() -> bool:
+    """Whether the packages onnxruntime and onnxruntime-gpu lie over one another: they own the same files, and whichever
+    pip wrote last is the one that runs."""
+    return all(any(metadata.distributions(name=name)) for name in ("onnxruntime", "onnxruntime-gpu"))
 
 
 def default_threads() -> int:
