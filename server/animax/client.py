@@ -393,7 +393,11 @@ class AnimationStream:
 
 
 class AsyncClient:
-    """The same for asyncio; see ``Client``. To be made and used within one event loop."""
+    """The same for asyncio; see ``Client``. To be made and used within one event loop.
+
+    Args:
+        own_connection: share no connection with other clients of this process; the others are those of ``Client``.
+    """
 
     def __init__(
         self,
@@ -405,8 +409,9 @@ class AsyncClient:
         ca: Pem | None = None,
         certificate: Pem | None = None,
         key: Pem | None = None,
+        own_connection: bool = False,
     ) -> None:
-        options = channel_options(target)
+        options = [*channel_options(target), ("grpc.use_local_subchannel_pool", int(own_connection))]
         credentials = credentials or channel_credentials(ca, certificate, key)
         check_token(token, target, secure=credentials is not None)
         if credentials is None:
@@ -593,6 +598,11 @@ class AsyncAnimationStream:
         """See ``AnimationStream.cancel``."""
         self._cancelled = True
         self._call.cancel()
+
+    async def code(self) -> grpc.StatusCode:
+        """Status code of the call, once it has ended."""
+        code: grpc.StatusCode = await self._call.code()
+        return code
 
     async def collect(self, on_progress: OnProgress | None = None) -> Result:
         """See ``AnimationStream.collect``."""

@@ -148,7 +148,7 @@ def over_grpc(options: argparse.Namespace, request: Request, concurrency: int) -
 
     data = rig_bytes(options.rig)
     slots = ("--slots", str(concurrency))
-    with server(options, *slots) as (address, process, ready_seconds), Client(address) as client:
+    with server(options, *slots) as started, Client(started.address) as client:
         rig_id = client.upload(data).rig_id
 
         def call(seed: int) -> Call:
@@ -160,10 +160,10 @@ def over_grpc(options: argparse.Namespace, request: Request, concurrency: int) -
             for round_ in range(options.repeat):
                 calls += threads.map(call, range(round_ * concurrency, (round_ + 1) * concurrency))
         took = time.perf_counter() - began
-        peak = peak_mib(process.pid)
+        peak = peak_mib(started.process.pid)
     return {
         "concurrency": concurrency,
-        "ready_seconds": ready_seconds,
+        "ready_seconds": started.ready_seconds,
         "first_frame_seconds": statistics.median(call.first_frame for call in calls),
         "first_frame_worst_seconds": max(call.first_frame for call in calls),
         "clip_seconds": statistics.median(call.end for call in calls),
@@ -172,9 +172,26 @@ def over_grpc(options: argparse.Namespace, request: Request, concurrency: int) -
     }
 
 
+@dataclass(frozen=True)
+class Started:
+    """A warm server.
+
+    Attributes:
+        address: of its gRPC port.
+        process: of its own.
+        ready_seconds: until it was ready.
+        url: of its status page; empty without one.
+    """
+
+    address: str
+    process: subprocess.Popen[str]
+    ready_seconds: float
+    url: str = ""
+
+
 @contextmanager
-def server(options: argparse.Namespace, *more: str) -> Iterator[tuple[str, subprocess.Popen[str], float]]:
-    """A warm server on a free port: its address, its process and the seconds until it was ready.
+def server(options: argparse.Namespace, *more: str) -> Iterator[Started]:
+    """A warm server on a free port.
 
     Args:
         options: of this command.
@@ -193,12 +210,13 @@ def server(options: argparse.Namespace, *more: str) -> Iterator[tuple[str, subpr
         address = process.stdout.readline().removeprefix("listening on").strip()
         if not address:
             raise EngineError(f"the server ended with status {process.wait()} before it listened")
+        url = process.stdout.readline().removeprefix("status on").strip() if "--metrics-port" in more else ""
         with Client(address) as client:
             while not client.capabilities().ready:
                 if time.perf_counter() - began > START_SECONDS:
                     raise UnavailableError(f"the server was not ready after {START_SECONDS:g} s", reason="NOT_READY")
                 time.sleep(0.02)
-        yield address, process, time.perf_counter() - began
+        yield Started(address, process, time.perf_counter() - began, url)
     finally:
         process.terminate()
         try:

@@ -77,9 +77,9 @@ def run(options: argparse.Namespace, request: Request) -> int:
         parties: dict[str, Party] = {}
         for name, flags in SERVERS.items():
             display.show(f"starting: {name}")
-            address, process, _ = stack.enter_context(server(options, *flags, "--queue", "64"))
-            client = stack.enter_context(Client(address))
-            parties[name] = Party(process.pid, client, client.upload(rig_bytes(options.rig)).rig_id)
+            started = stack.enter_context(server(options, *flags, "--queue", "64"))
+            client = stack.enter_context(Client(started.address))
+            parties[name] = Party(started.process.pid, client, client.upload(rig_bytes(options.rig)).rig_id)
         seeds = count(request.seed)
         rows = []
         for concurrency in options.concurrency or CONCURRENCY:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from animax.cli.animate import add_command as add_animate
 from animax.cli.batch import add_command as add_batch
 from animax.cli.bench import add_command as add_bench
+from animax.cli.bench_load import add_command as add_bench_load
+from animax.cli.bench_overload import add_command as add_bench_overload
 from animax.cli.config import add_command as add_config
 from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
@@ -24,6 +26,7 @@ from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
 from animax.errors import AnimaxError, Cancelled, OptionError
 
+BENCHES = ("load", "overload")
 EPILOG = """\
 exit status:
   0    done
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = build_parser()
-    options = parser.parse_args(join_axes(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(join_axes(join_words(sys.argv[1:] if arguments is None else arguments)))
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -80,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
         add_animate, add_batch, add_retarget, add_serve, add_work, add_jobs, add_top, add_health, add_inspect,
-        add_bench, add_models, add_config, add_token,
+        add_bench, add_bench_load, add_bench_overload, add_models, add_config, add_token,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)
@@ -96,6 +99,13 @@ class ShowVersion(argparse.Action):
 
         print(f"animax {version('animax')}")
         parser.exit(DONE)
+
+
+def join_words(arguments: Sequence[str]) -> list[str]:
+    """``bench load`` as the one command that it is: ``bench`` itself takes a file there."""
+    if len(arguments) > 1 and arguments[0] == "bench" and arguments[1] in BENCHES:
+        return [" ".join(arguments[:2]), *arguments[2:]]
+    return list(arguments)
 
 
 def join_axes(arguments: Sequence[str]) -> list[str]:

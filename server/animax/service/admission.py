@@ -72,17 +72,27 @@ class Slots:
             BusyError: the queue is full.
             QuotaError: the caller has as many in it as it may have.
         """
-        who = caller()
-        free = len(self._running) < self.count
-        if not free and not admitted and not background and len(self._waiting) >= self.max_waiting:
-            text = f"{len(self._waiting)} requests are waiting; accepted: at most {self.max_waiting}"
-            raise BusyError(text, reason="QUEUE_FULL", retry_after=self.retry_after())
-        if not free and not admitted and not background:
-            who.queue(sum(ticket.owner == who.name for ticket in self._waiting))
-        ticket = Ticket(self, who.name)
+        if not admitted and not background:
+            self.require_room()
+        ticket = Ticket(self, caller().name)
         (self._background if background else self._waiting).append(ticket)
         self._grant()
         return ticket
+
+    def require_room(self) -> None:
+        """Return if ``enter`` would let a request in now. Asked before anything is done for it, a refusal costs little.
+
+        Raises:
+            BusyError: the queue is full.
+            QuotaError: the caller has as many in it as it may have.
+        """
+        if len(self._running) < self.count:
+            return
+        if len(self._waiting) >= self.max_waiting:
+            text = f"{len(self._waiting)} requests are waiting; accepted: at most {self.max_waiting}"
+            raise BusyError(text, reason="QUEUE_FULL", retry_after=self.retry_after())
+        who = caller()
+        who.queue(sum(ticket.owner == who.name for ticket in self._waiting))
 
     def retry_after(self) -> float:
         """Seconds after which the queue has probably moved by one: what a request took lately, shared by the slots."""

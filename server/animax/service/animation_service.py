@@ -162,6 +162,7 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         self._readiness.require()
         model = self._models.get(order.model)
         record().note(model=model.name)
+        self.slots.require_room()
         await self._rigs.fetch(order.rig_id)
         with self._rigs.lease(order.rig_id) as stored:
             rig = (

@@ -54,6 +54,7 @@ class Snapshot:
         unread_bytes: of clips that wait for their readers.
         batch_sizes: network calls by number of samples.
         memory_bytes: of the process; None where the system does not tell.
+        tasks: of the event loop.
         jobs: of the whole store by state; None without a store, or while it cannot be reached.
         store: whether the store can be reached; None without one.
         errors: of the last minutes, by reason.
@@ -78,6 +79,7 @@ class Snapshot:
     unread_bytes: int
     batch_sizes: dict[int, int]
     memory_bytes: int | None
+    tasks: int
     jobs: dict[str, int] | None
     store: bool | None
     errors: dict[str, int]
@@ -107,6 +109,7 @@ class Snapshot:
         yield CounterMetricFamily("animax_rig_cache_hits", "Rigs that were found in memory.", self.rig_hits)
         yield CounterMetricFamily("animax_rig_cache_misses", "Rigs that were not in memory.", self.rig_misses)
         yield GaugeMetricFamily("animax_unread_bytes", "Clips that wait for their readers.", self.unread_bytes)
+        yield GaugeMetricFamily("animax_tasks", "Tasks of the event loop.", self.tasks)
         yield batch_histogram(self.batch_sizes)
         if self.store is not None:
             yield GaugeMetricFamily("animax_job_store_up", "Whether the job store answers.", int(self.store))
@@ -180,6 +183,7 @@ class Observed:
             unread_bytes=self._unread.nbytes if self._unread is not None else 0,
             batch_sizes=sizes,
             memory_bytes=resident_bytes(),
+            tasks=len(asyncio.all_tasks()),
             jobs=jobs,
             store=None if self._jobs is None else jobs is not None,
             errors=recent.errors,
