@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"animax": ROOT / "server" / "animax", "animax_engine": ROOT / "engine_export" / "animax_engine"}
 GENERATED = ROOT / "server" / "animax" / "v1"
 LAYERS = (
-    {"errors", "rotations", "request", "v1"},
+    {"bone_map", "errors", "rotations", "request", "v1"},
     {"assets", "views", "diffusion", "motion", "procedural"},
-    {"pipeline", "interactive"},
+    {"pipeline", "interactive", "retargeting"},
     {"wire"},
     {"service", "client", "performance_stream"},
     {"cli"},

@@ -32,8 +32,8 @@ from typing import Any, cast
 import grpc
 
 from animax.assets.stance import direction
+from animax.bone_map import BoneMap
 from animax.errors import AssetError, Cancelled
-from animax.motion.bone_map import BoneMap
 from animax.performance_stream import AsyncPerformanceStream, PerformanceStream
 from animax.request import Request, RetargetRequest
 from animax.v1 import animation_service_pb2 as pb

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from itertools import pairwise
 
+from animax.bone_map import BoneMap
 from animax.errors import OptionError
-from animax.motion.bone_map import BoneMap
 
 MAX_PROMPT = 500
 """Characters of a prompt."""

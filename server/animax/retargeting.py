@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from animax.assets.clips import clip_names, read_clips
 from animax.assets.rig import Rig
+from animax.bone_map import BoneMap
 from animax.errors import Cancelled, OptionError
-from animax.motion.bone_map import BoneMap
-from animax.motion.bone_matching import map_bones
+from animax.motion.bone_matching import left_over, map_bones
 from animax.motion.clip import Clip
 from animax.motion.contacts import plant_feet
 from animax.motion.resample import resample
@@ -71,7 +71,7 @@ def bone_map(source: Rig, target: Rig, request: RetargetRequest) -> BoneMap:
     """
     if request.bones is None:
         return map_bones(source, target)
-    request.bones.check(source, target)
+    request.bones.check(source.skeleton.names, target.skeleton.names)
     return request.bones if request.only_given else request.bones.over(map_bones(source, target))
 
 
@@ -135,7 +135,7 @@ def _finished(clip: Clip, target: Rig, request: RetargetRequest) -> Clip:
 
 def _judged(bones: BoneMap, source: Rig, target: Rig) -> tuple[float, tuple[str, ...]]:
     """How sure a map is, and what is to be said of it."""
-    _, resting = bones.left_over(source, target)
+    _, resting = left_over(bones, source, target)
     total = len(target.deforming)
     moving = {target.skeleton.names[joint] for joint in target.deforming.tolist()}
     sure = sum(pair.confidence * sum(name in moving for name in pair.target) for pair in bones.pairs if pair.source)

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("torch")
 
 from animax.assets import load_rig, read_clips
+from animax.bone_map import BoneMap
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
-from animax.motion.bone_map import BoneMap
 from animax.motion.bone_matching import Limbs, match_limbs
 from animax.procedural import describe, generate
 from animax.views.splat import SplatPoseMap

@@ -57,3 +57,16 @@ def test_provider_that_is_not_installed_names_the_extra():
     with pytest.raises(EngineError, match=r"animax\[gpu\]"):
         choose_provider(absent[0])
     assert choose_provider("auto") not in absent
+
+
+def test_a_runtime_that_lies_over_the_one_for_gpus_is_named(monkeypatch, caplog):
+    from animax.diffusion import engine
+
+    if engine.PROVIDERS["cuda"] in engine.onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    assert not engine.is_overlaid()
+    monkeypatch.setattr(engine.metadata, "distributions", lambda name: [name])
+    with pytest.raises(EngineError, match=r"pip uninstall -y onnxruntime onnxruntime-gpu"):
+        engine.choose_provider("cuda")
+    assert engine.choose_provider("auto") == "cpu"
+    assert "running on the CPU" in caplog.text

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from animax import rotations
+from animax.bone_map import BoneMap, ChainPair
 from animax.errors import OptionError
-from animax.motion.bone_map import BoneMap, ChainPair
 from animax.motion.bone_matching import bone_words, map_bones
 from animax.motion.clip import Clip
 from animax.motion.retarget import retarget

@@ -17,12 +17,13 @@ from animax.client import AsyncClient
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.v1 import job_service_pb2 as job_pb
+from animax.v1 import retarget_service_pb2 as retarget_pb
 from animax.v1 import rig_pb2 as rig_pb
 from animax.wire.failure import MalformedMessage, error_of
 from tests.conftest import lacking
 from tests.service.conftest import Running, serving_in_thread
 
-FILES = (pb.DESCRIPTOR, asset_pb.DESCRIPTOR, job_pb.DESCRIPTOR, rig_pb.DESCRIPTOR)
+FILES = (pb.DESCRIPTOR, asset_pb.DESCRIPTOR, job_pb.DESCRIPTOR, retarget_pb.DESCRIPTOR, rig_pb.DESCRIPTOR)
 identity = bytes
 
 

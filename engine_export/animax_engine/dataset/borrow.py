@@ -25,9 +25,9 @@ from animax import rotations
 from animax.assets import load_rig
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
+from animax.bone_map import BoneMap
 from animax.errors import AnimaxError
 from animax.motion.body import body_root
-from animax.motion.bone_map import BoneMap
 from animax.motion.bone_matching import Limbs, match_limbs
 from animax.motion.clip import Clip
 from animax.motion.retarget import retarget

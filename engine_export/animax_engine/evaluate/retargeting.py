@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.rig import Rig
-from animax.motion.bone_map import BoneMap
+from animax.bone_map import BoneMap
 from animax.motion.bone_matching import map_bones
 from animax.motion.clip import Clip
 from animax.motion.resample import resample

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from animax.bone_map import BoneMap, ChainPair
 from animax.cli import outputs
 from animax.cli.animate import warn
 from animax.cli.interruption import Interruption
@@ -19,7 +20,6 @@ from animax.cli.progress import TITLES, ProgressDisplay
 from animax.cli.server_options import add_server, connection_of
 from animax.cli.status import DONE
 from animax.errors import Cancelled, OptionError
-from animax.motion.bone_map import BoneMap, ChainPair
 from animax.request import FPS, RetargetRequest, RootMode
 
 if TYPE_CHECKING:
@@ -254,7 +254,9 @@ class _Local:
         return Made(made.clip, made.bones, made.confidence, made.warnings)
 
     def resting(self, bones: BoneMap) -> list[str]:
-        return bones.left_over(self.rig, self.target)[1]
+        from animax.motion.bone_matching import left_over
+
+        return left_over(bones, self.rig, self.target)[1]
 
 
 class _Remote:
@@ -301,7 +303,9 @@ class _Remote:
         return Made(result.clip, result.bones, result.summary.clips[0].confidence, result.warnings)
 
     def resting(self, bones: BoneMap) -> list[str]:
-        return bones.left_over(self.target, self.target)[1]
+        from animax.motion.bone_matching import left_over
+
+        return left_over(bones, self.target, self.target)[1]
 
     def _retarget(self, name: str, request: RetargetRequest) -> Any:
         return self.client.retarget(self._clip(name), self.target_id, request, facing=self._target_facing())

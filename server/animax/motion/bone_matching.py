@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from animax.assets.joint_names import LEFT, RIGHT, side, words
 from animax.assets.rig import Rig
+from animax.bone_map import STRANGE, BoneMap, ChainPair
 from animax.motion.body import body_root
-from animax.motion.bone_map import STRANGE, BoneMap, ChainPair
 
 Array = NDArray[np.float64]
 
@@ -86,6 +86,17 @@ def map_bones(source: Rig, target: Rig) -> BoneMap:
     else:
         joints = ours[ours.apart]
     return match_limbs(ours, theirs, joints)
+
+
+def left_over(bones: BoneMap, source: Rig, target: Rig) -> tuple[list[str], list[str]]:
+    """Joints that move vertices and are in no pair: of the source, that drive nothing; of the target, that rest."""
+    used = {name for pair in bones.pairs for name in pair.source}
+    driven = {name for pair in bones.pairs if pair.source for name in pair.target}
+    unused, resting = (
+        [rig.skeleton.names[joint] for joint in rig.deforming.tolist() if rig.skeleton.names[joint] not in known]
+        for rig, known in ((source, used), (target, driven))
+    )
+    return unused, resting
 
 
 def match_limbs(ours: Limbs, theirs: Limbs, controls: Limbs | None = None) -> BoneMap:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from animax import rotations
 from animax.assets.rig import Rig
+from animax.bone_map import BoneMap, ChainPair
 from animax.errors import OptionError
 from animax.motion.body import body_root
-from animax.motion.bone_map import BoneMap, ChainPair
 from animax.motion.bone_matching import bone_words, chain_tip, map_bones
 from animax.motion.clip import Clip
 
@@ -49,7 +49,7 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
     if clip.pose.rotations.shape[1] != len(source.skeleton):
         raise OptionError("clip", f"{clip.pose.rotations.shape[1]} joints", f"{len(source.skeleton)}, as its rig has")
     bones = map_bones(source, target) if bones is None else bones
-    bones.check(source, target)
+    bones.check(source.skeleton.names, target.skeleton.names)
     basis = target.stance.axes.T @ source.stance.axes
     globals_ = source.skeleton.globals(clip.pose)
     turned, at_rest = _orientations(globals_), _orientations(source.skeleton.rest_globals)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from animax.assets.rig import Rig
+from animax.bone_map import BoneMap
 from animax.errors import DeadlineExceeded, UnknownJobError
-from animax.motion.bone_map import BoneMap
 from animax.motion.clip import Clip
 from animax.request import OnProgress, RetargetRequest, ShouldStop, Stage
 from animax.retargeting import Retargeted, bone_map, choose_clip, retarget_clip

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from animax.assets.rig import Rig
+from animax.bone_map import BoneMap, ChainPair, FoundBy
 from animax.errors import OptionError
-from animax.motion.bone_map import BoneMap, ChainPair, FoundBy
+from animax.motion.bone_matching import left_over
 from animax.request import MAX_NAMES, RetargetRequest
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import retarget_service_pb2 as retarget_pb
@@ -126,7 +127,7 @@ def read_bone_map(message: retarget_pb.BoneMap) -> BoneMap:
 
 def bone_map_message(bones: BoneMap, source: Rig, target: Rig) -> retarget_pb.BoneMap:
     """A map as its message, with what it leaves over."""
-    unused, resting = bones.left_over(source, target)
+    unused, resting = left_over(bones, source, target)
     chains = [
         retarget_pb.ChainPair(
             source=pair.source, target=pair.target, found_by=MAP_SOURCES[pair.found_by], confidence=pair.confidence

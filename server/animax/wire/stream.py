@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax.assets.skeleton import Skeleton
+from animax.bone_map import BoneMap
 from animax.errors import StreamError
-from animax.motion.bone_map import BoneMap
 from animax.motion.clip import Clip
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import job_service_pb2 as job_pb

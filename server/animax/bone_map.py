@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from animax.errors import OptionError
-
-if TYPE_CHECKING:  # requests hold a map, and commands are parsed before anything large is loaded
-    from animax.assets.rig import Rig
 
 STRANGE = 1.1
 """Cost above which two chains are not the same part of a body; half the box apart at both ends costs 1."""
@@ -87,18 +84,18 @@ class BoneMap:
             pairs.append(ChainPair(source, target))
         return BoneMap(tuple(pairs))
 
-    def check(self, source: Rig, target: Rig) -> None:
-        """Every name exists and no target joint is driven twice.
+    def check(self, source: Sequence[str], target: Sequence[str]) -> None:
+        """Every name is one of the joints of its rig, and no target joint is driven twice.
 
         Raises:
             OptionError: naming the joint at fault.
         """
         seen: set[str] = set()
         for pair in self.pairs:
-            for names, rig in ((pair.source, source), (pair.target, target)):
+            for which, names, joints in (("source", pair.source, source), ("target", pair.target, target)):
                 for name in names:
-                    if name not in rig.skeleton.names:
-                        raise OptionError("bone_map", name, f"names of the joints of {rig.name!r}")
+                    if name not in joints:
+                        raise OptionError("bone_map", name, f"names of joints of the {which} rig")
             for name in pair.target:
                 if name in seen:
                     raise OptionError("bone_map", name, "each target joint in one chain only")
@@ -115,12 +112,3 @@ class BoneMap:
             if source and target:
                 kept.append(replace(pair, source=source, target=target))
         return BoneMap((*self.pairs, *kept))
-
-    def left_over(self, source: Rig, target: Rig) -> tuple[list[str], list[str]]:
-        """Joints that move vertices and are in no pair: of the source, that drive nothing; of the target, that rest."""
-        used = {name for pair in self.pairs for name in pair.source}
-        driven = {name for pair in self.pairs if pair.source for name in pair.target}
-        return tuple(  # type: ignore[return-value]
-            [rig.skeleton.names[joint] for joint in rig.deforming.tolist() if rig.skeleton.names[joint] not in known]
-            for rig, known in ((source, used), (target, driven))
-        )
