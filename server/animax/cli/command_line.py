@@ -13,6 +13,7 @@ from animax.cli.batch import add_command as add_batch
 from animax.cli.bench import add_command as add_bench
 from animax.cli.bench_load import add_command as add_bench_load
 from animax.cli.bench_overload import add_command as add_bench_overload
+from animax.cli.bench_soak import add_command as add_bench_soak
 from animax.cli.config import add_command as add_config
 from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
@@ -26,7 +27,7 @@ from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
 from animax.errors import AnimaxError, Cancelled, OptionError
 
-BENCHES = ("load", "overload")
+BENCHES = ("load", "overload", "soak")
 EPILOG = """\
 exit status:
   0    done
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
         add_animate, add_batch, add_retarget, add_serve, add_work, add_jobs, add_top, add_health, add_inspect,
-        add_bench, add_bench_load, add_bench_overload, add_models, add_config, add_token,
+        add_bench, add_bench_load, add_bench_overload, add_bench_soak, add_models, add_config, add_token,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)
