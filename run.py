@@ -37,6 +37,8 @@ BLENDER_PYTHON = (3, 11)
 """The one Python that has wheels of the pinned bpy."""
 LOCKED_EXTRAS = ("video", "postgres", "s3", "otel", "auth", "train", "wan", "ray", "test", "dev")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+MOST_WORKERS = 4
+"""Processes that run tests; each of them holds torch, about a gigabyte."""
 PROTOS = ROOT / "proto"
 FIRST_CONTRACT = PROTOS / "first_contract.binpb"
 GENERATED = ROOT / "server" / "animax" / "v1"
@@ -153,9 +155,11 @@ def serve(environment: Environment, arguments: list[str]) -> int:
 
 
 def test(environment: Environment, arguments: list[str]) -> int:
-    """Run pytest over everything; the tests of training need torch."""
+    """Run pytest over everything, files side by side; the tests of training need torch."""
     environment.require("video", "train", "wan", "ray", "test", "dev")
-    return become([str(environment.python), "-m", "pytest", *arguments])
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    spread = [] if arguments or workers == 1 else [f"--numprocesses={workers}", "--dist=loadfile"]
+    return become([str(environment.python), "-m", "pytest", *spread, *arguments])
 
 
 def check(environment: Environment) -> int:

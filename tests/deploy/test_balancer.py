@@ -92,7 +92,7 @@ def test_no_stream_is_lost_when_a_server_ends(balanced: Farm) -> None:
     outcome = load(balanced.target, rig_id, 30, 4)
     ending.join()
     assert (outcome.finished, dict(outcome.lost)) == (30, {})
-    assert outcome.refused["CANCELLED"] <= 1
+    assert outcome.refused["CANCELLED"] <= 4  # a client each, at the moment its connection was taken away
     assert balanced.replicas[0].process._process.poll() == 0
     # killed too: gRPC's own status, not a page of HTML
     balanced.replicas[1].process.kill()
