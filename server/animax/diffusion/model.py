@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from animax.diffusion.sampler import Condition, Denoiser, Schedule, sample
 from animax.diffusion.text import TextEncoder
 from animax.errors import ModelError
 from animax.views.splat import SplatPoseMap
+
+HISTORY_FRAMES = 8
+"""Beside a first one, that a window takes over from the one before: half a second shows where a motion leads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,7 @@ class Model:
             rays=np.zeros((views, 6, size, size), np.float32),
             text=self.text.encode(["warm up"])[0],
         )
-        one_step = Schedule(1, self.schedule.guidance, frames=self.schedule.frames, patch=self.schedule.patch)
+        one_step = replace(self.schedule, steps=1)
         sample(self.denoiser, condition, self.schedule.frames, 0, one_step)
 
 
@@ -103,6 +107,7 @@ def load_model(
             shift=manifest.shift,
             frames=manifest.frames,
             patch=manifest.patch,
+            history=1 + math.ceil(HISTORY_FRAMES / manifest.patch),
         ),
         denoiser=load_denoiser(
             folder / manifest.file,
