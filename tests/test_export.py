@@ -17,7 +17,7 @@ from animax.pipeline import animate  # noqa: E402
 from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
 from animax.views.camera import ROOM  # noqa: E402
-from animax_engine import export  # noqa: E402
+from animax_engine import export, runtimes  # noqa: E402
 from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 from animax_engine.triton import write_repository  # noqa: E402
@@ -198,6 +198,16 @@ def test_a_name_that_cannot_be_one_is_refused(traced, tmp_path):
     _, network, graph = traced
     with pytest.raises(ModelError, match=r"name is '\.\./x'"):
         write_folder(graph, network, FRAMES, tmp_path / "model", "../x", Defaults(), "fp32")
+
+
+def test_runtimes_of_this_cpu_are_compared_and_agree(traced, monkeypatch):
+    checkpoint, _, graph = traced
+    monkeypatch.setattr(runtimes, "to_onnx", lambda network, frames: graph)
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in runtimes.compare(checkpoint, 1, threads=2)[2:]]
+    table = {name: (float(ratio), float(off)) for name, _, ratio, off in rows}
+    assert table[runtimes.REFERENCE] == (1.0, 0.0)
+    assert len(table) >= 8
+    assert all(off < (0.1 if "int8" in name else 1e-2) for name, (_, off) in table.items())
 
 
 def test_all_precisions_are_compared_in_one_table(traced, monkeypatch):

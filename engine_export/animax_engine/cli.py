@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("animax_engine.evaluate", "measure the motion chain (--oracle) or generated motion (--generation)"),
     "gallery": ("animax_engine.gallery", "draw strips of what a model makes"),
     "export": ("animax_engine.export", "write a checkpoint as an ONNX model folder"),
+    "runtimes": ("animax_engine.runtimes", "time a model's network on this CPU by runtime, precision and threads"),
     "build-trt": ("animax_engine.build_trt", "build a model's TensorRT engines for this GPU"),
     "wan": ("animax_engine.wan.cli", "the large model: report, cache, train"),
     "distil-text": ("animax_engine.text.distil", "train the text encoder on its teacher"),
