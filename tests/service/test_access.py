@@ -23,6 +23,7 @@ from animax.errors import (
     ForbiddenError,
     OptionError,
     QuotaError,
+    RequestIdError,
     ServiceError,
     UnauthenticatedError,
     UnknownJobError,
@@ -39,7 +40,8 @@ from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from tests.service.chain_glb import chain_glb
 from tests.service.conftest import Running, serving, serving_in_thread, until
 from tests.service.engine import FakeEngine
-from tests.service.web_client import ANIMATION, wire
+from tests.service.scrape import scrape
+from tests.service.web_client import ANIMATION, head, wire
 
 
 @pytest.fixture
@@ -296,6 +298,45 @@ async def test_motion_a_minute(auth, tokens):
         assert reason(caught) == "QUOTA_EXCEEDED"
         assert 0 < (caught.value.retry_after or 0) <= 60
         await ann.animate(rig.rig_id, Request("waves", seconds=1)).collect()
+
+
+async def test_an_order_repeated_is_charged_once(auth, tokens, tmp_path):
+    async with (
+        serving(auth=auth(motion_seconds=3), jobs=in_folder(tmp_path / "store")) as running,
+        connect(running, tokens["ann"]) as ann,
+    ):
+        rig = await ann.upload(running.glb)
+        orders = [await ann.create_job(rig.rig_id, Request("waves", seconds=2), request_id="one") for _ in range(5)]
+        assert len({job.job_id for job in orders}) == 1
+        await ann.create_job(rig.rig_id, Request("jumps", seconds=1), request_id="two")
+        assert (await ann.create_job(rig.rig_id, Request("waves", seconds=2), request_id="one")).job_id
+        with pytest.raises(BusyError) as caught:
+            await ann.create_job(rig.rig_id, Request("waves", seconds=1), request_id="three")
+        assert reason(caught) == "QUOTA_EXCEEDED"
+        with pytest.raises(RequestIdError):
+            await ann.create_job(rig.rig_id, Request("waves", seconds=1), request_id="one")
+
+
+@pytest.mark.parametrize(
+    "method", ["AnimationService/Animate", "AnimationService/GetCapabilities", "AssetService/UploadAssetChunk"]
+)
+async def test_a_stranger_is_refused_before_the_message_is_read(auth, method):
+    never = asyncio.Event()
+
+    async def nothing():
+        await never.wait()
+        yield b""
+
+    async with serving(auth=auth(), web_port=0, metrics_port=0) as running, running.channel() as channel:
+        call = channel.stream_unary(f"/animax.v1.{method}")(nothing(), timeout=20)
+        assert await call.code() == grpc.StatusCode.UNAUTHENTICATED
+        never.set()
+        async with wire(running.server.web.port) as connection:
+            connection.send(head(f"/animax.v1.{method}", "Content-Length: 1000000"))
+            answer = await asyncio.wait_for(connection.answer(), 10)  # the body would be waited for thirty seconds
+        assert (answer.code, answer.reason) == (16, "TOKEN_MISSING")
+        counted = (await scrape(running)).by("animax_requests_total", "method", "code")
+        assert counted == {(f"animax.v1.{method}", "UNAUTHENTICATED"): 2}
 
 
 @pytest.mark.parametrize("kept", [True, False])

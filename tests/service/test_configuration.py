@@ -14,7 +14,15 @@ from animax.errors import OptionError
 from animax.service.access.settings import AuthSettings
 from animax.service.config import ServerConfig, TlsFiles
 from animax.service.configuration.keys import every_key
-from animax.service.configuration.load import COMMAND_LINE, DEFAULT, ENVIRONMENT, FILE, InForce, in_force
+from animax.service.configuration.load import (
+    COMMAND_LINE,
+    DEFAULT,
+    ENVIRONMENT,
+    FILE,
+    InForce,
+    in_force,
+    unused_variables,
+)
 from animax.service.configuration.texts import example, key_tables
 from animax.service.jobs.settings import JobSettings, in_folder
 
@@ -96,6 +104,8 @@ def test_a_variable_can_unset_what_the_file_sets(tmp_path):
         ('[auth]\nalgorithms = ["none"]\ntoken_file = "t"', {}, "auth.algorithms (animax.toml)", "ES256"),
         ("", {"ANIMAX_AUTH_JWKS_FILE": "keys"}, "auth.issuer", "issuer"),
         ("", {"ANIMAX_AUTH_CONCURRENT": "3"}, "auth.token_file", "a token_file, a jwks_file"),
+        ("[auth]", {}, "auth (animax.toml)", "a token_file, a jwks_file, or no table"),
+        ("[tls]\n[auth]\ntoken_file = 't'", {}, "tls (animax.toml)", "a certificate and its key, or no table"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(tmp_path, text, environment, name, accepted):
@@ -104,6 +114,16 @@ def test_what_is_wrong_is_named_with_what_is_accepted(tmp_path, text, environmen
     assert caught.value.name == name
     assert accepted in caught.value.accepted
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_the_environment_fills_is_not_empty(tmp_path):
+    (tmp_path / "tokens").write_text("")
+    found = read(tmp_path, "[auth]\n[jobs]\n", ANIMAX_AUTH_TOKEN_FILE=str(tmp_path / "tokens"))
+    assert found.config.auth is not None
+
+
+def test_variables_of_the_composition_are_known():
+    assert unused_variables({"ANIMAX_DATABASE_PASSWORD": "x", "ANIMAX_PROT": "1"}) == ["ANIMAX_PROT"]
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -130,6 +130,17 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(running: Running,
         assert code == grpc.StatusCode.INVALID_ARGUMENT, (code, await call.details())
 
 
+async def test_a_bomb_of_gzip_is_refused_before_it_goes_off(running: Running) -> None:
+    """64 MiB of zeros in 64 kB: one message to gRPC, which must not unpack it beyond the limit of messages."""
+    options = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(running.target, options, compression=grpc.Compression.Gzip) as channel:
+        call = channel.unary_unary("/animax.v1.AnimationService/GetCapabilities", None, None)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(bytes(64 << 20))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "ecompressed message larger than max" in (caught.value.details() or "")
+
+
 async def test_malformed_bytes_in_an_upload_are_the_callers_fault(running: Running) -> None:
     async with running.channel() as channel:
         call = channel.stream_unary("/animax.v1.AssetService/UploadAsset", identity, identity)(iter([b"\xff" * 9]))

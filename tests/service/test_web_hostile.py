@@ -128,14 +128,39 @@ def assert_tells_nothing(answer: Answer) -> None:
         assert secret not in told
 
 
-async def test_badly_chunked_bodies(web: Running) -> None:
-    for body in (b"zz\r\n", b"5\r\n" + frame(b"") + b"XX", b"fffffffffffffffff\r\n", b"5;" + b"a" * 40_000):
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("path", [PATH, ASSETS + "UploadAsset"])
+async def test_badly_chunked_bodies(web: Running, path: str, late: bool) -> None:
+    for body in (b"zz\r\n", b"5\r\n" + frame(b"") + b"XX", b"fffffffffffffffff\r\n", b"-5\r\n", b"5;" + b"a" * 40_000):
         async with wire(port(web)) as connection:
-            connection.send(head(PATH, "Transfer-Encoding: chunked") + body)
+            connection.send(head(path, "Transfer-Encoding: chunked") + (b"" if late else body))
+            if late:
+                await until(lambda: len(web.server.web._bridge.calls) == 1)  # type: ignore[union-attr]
+                connection.send(body)
             answer = await connection.answer()
             # a chunk's extension that does not end is one more body that stalls
             assert answer.status == 400 or answer.code == (10 if b";" in body else 3)
             assert_tells_nothing(answer)
+
+
+async def test_no_more_connections_than_there_may_be() -> None:
+    async with serving(web_port=0, web_connections=3, web_idle_seconds=30) as running:
+        kept = [await asyncio.open_connection("127.0.0.1", port(running)) for _ in range(3)]
+        for reader, writer in kept:
+            writer.write(post(PATH, frame(b"")))
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        for _ in range(5):
+            async with wire(port(running)) as connection:
+                status, headers = await connection.status()
+                body = await connection.reader.read()
+                assert (status, int(headers["content-length"]), headers["retry-after"]) == (503, len(body), "1")
+        kept.pop()[1].transport.abort()
+        web = running.server.web
+        await until(lambda: len(web._runner.server.connections) == 2)  # type: ignore[union-attr]
+        async with wire(port(running)) as connection:
+            assert (await connection.call(PATH, b"")).code == 0
+        for _, writer in kept:
+            writer.transport.abort()
 
 
 @pytest.mark.parametrize("used", [False, True])

@@ -74,8 +74,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         method = handler_call_details.method.removeprefix("/")
         if handler is None or method.startswith(OPEN):
             return handler
+        metadata = handler_call_details.invocation_metadata or ()
         if not method.startswith("animax.v1."):  # reflection, and whatever else comes to be served
-            return self._for_known(handler, handler_call_details.invocation_metadata or ())
+            return self._for_known(handler, metadata)
+        try:
+            self._identify(metadata)
+        except AnimaxError as error:
+            return self._unread(method, error)
         wrapped = {kind: self._guarded(method, getattr(handler, kind)) for kind in KINDS if getattr(handler, kind)}
         return handler._replace(request_deserializer=_tolerant(handler.request_deserializer), **wrapped)
 
@@ -91,6 +96,14 @@ class Boundary(grpc.aio.ServerInterceptor):
 
             return handler._replace(**{kind: refuse for kind in KINDS if getattr(handler, kind)})
         return handler
+
+    def _unread(self, method: str, error: AnimaxError) -> Any:
+        """A handler that refuses without a look at the message, which may be large; observed as any other call."""
+
+        async def refuse(_: Any, __: Any) -> None:
+            raise error
+
+        return grpc.stream_unary_rpc_method_handler(self._guarded(method, refuse))
 
     def _guarded(
         self, method: str, handle: Callable[[Any, Any], Awaitable[Any]]

@@ -19,6 +19,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
     "web_port": (0, 65535),
     "web_idle_seconds": (0.1, 86_400),
+    "web_connections": (1, 1_000_000),
     "threads": (1, 1024),
     "max_batch": (0, 1024),
     "slots": (1, 64),
@@ -108,6 +109,7 @@ class ServerConfig:
             Pages from the web port's own address always may.
         web_idle_seconds: a connection of the web port without a request, or with one whose headers do not end, is
             closed after so long. Longer than a proxy keeps its own, or requests meet a closed connection.
+        web_connections: of the web port at a time; a further one gets a 503 and is closed. Each is an open file.
         models: names or folders of the models to load; the first is the default.
         provider: where it runs: ``auto``, ``cpu``, ``cuda``, ``tensorrt``.
         threads: of the engine; None leaves the number to it.
@@ -144,6 +146,7 @@ class ServerConfig:
     web_port: int | None = None
     web_origins: tuple[str, ...] = ()
     web_idle_seconds: float = 75.0
+    web_connections: int = 512
     models: tuple[str, ...] = ("embedded",)
     provider: str = "auto"
     threads: int | None = None

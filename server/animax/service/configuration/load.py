@@ -24,6 +24,11 @@ SERVICE_LINK = re.compile(r"tcp://")
 """Kubernetes sets ANIMAX_PORT=tcp://… in every pod beside a Service that is called animax."""
 PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^@]*@")
 FILE_VARIABLE = "ANIMAX_CONFIG"
+GUARDS = {
+    "auth": "a token_file, a jwks_file, or no table: then everybody may call",
+    "tls": "a certificate and its key, or no table: then nothing is encrypted",
+}
+"""Tables that nobody writes without meaning them; empty, they would leave a server open."""
 _Settings: tuple[type[BaseSettings], dict[str, Key]] | None = None
 
 
@@ -66,16 +71,22 @@ def in_force(
     if file is None and environment.get(FILE_VARIABLE):
         file = Path(environment[FILE_VARIABLE])
     model, keys = _model()
+    in_file = _from_file(model, file)
     sources = {
         COMMAND_LINE: dict(given or {}),
         ENVIRONMENT: _from_environment(keys, environment),
-        FILE: _from_file(model, file),
+        FILE: _flat(in_file),
     }
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin in (FILE, ENVIRONMENT, COMMAND_LINE):
         merged.update(sources[origin])
         origins.update(dict.fromkeys(sources[origin], origin))
+    for table, accepted in GUARDS.items():
+        if in_file.get(table) == {} and not any(name.startswith(f"{table}.") for name in merged):
+            raise OptionError(
+                f"{table} ({file.name if file else ''})", "an empty table, which guards nothing", accepted
+            )
 
     def place(name: str) -> str:
         # what is unknown may be a whole table
@@ -106,6 +117,7 @@ def unused_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like ours, but name no key."""
     known = {key.variable for key in every_key().values()}
     known |= {FILE_VARIABLE, "ANIMAX_MODELS", "ANIMAX_TOKEN", "ANIMAX_TENSORRT_CACHE"}
+    known |= {"ANIMAX_DATABASE_PASSWORD"}  # of deploy/compose.yaml
     return sorted(name for name in environment if name.startswith("ANIMAX_") and name not in known)
 
 
@@ -192,13 +204,12 @@ def _from_file(model: type[BaseSettings], file: Path | None) -> dict[str, Any]:
     if not file.is_file():
         raise OptionError("config", str(file), "a TOML file that is there")
     try:
-        read = TomlConfigSettingsSource(model, file)
+        read: InitSettingsSource = TomlConfigSettingsSource(model, file)
     except ValueError as error:  # of TOML, or bytes that are no text
         raise OptionError("config", file.name, f"TOML in UTF-8; {error}") from None
     except OSError as error:
         raise OptionError("config", file.name, f"a file that can be read ({error.strerror})") from None
-    assert isinstance(read, InitSettingsSource)
-    return _flat(read())
+    return read()
 
 
 def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:

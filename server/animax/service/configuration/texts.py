@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from animax.service.configuration.keys import Key, every_key, tables
-from animax.service.configuration.load import written
+from animax.service.configuration.load import GUARDS, written
 
 WIDTH = 100
 
@@ -18,7 +18,8 @@ def example() -> str:
     ]
     keys = every_key().values()
     for table, about in tables().items():
-        parts += ["", f"# {about}"] + ([f"[{table}]"] if table else [])
+        header = f"#[{table}]" if table in GUARDS else f"[{table}]"  # an empty one is refused
+        parts += ["", f"# {about}"] + ([header] if table else [])
         for key in keys:
             if key.table == table:
                 told = f"{key.meaning.rstrip('.')}. Accepted: {key.accepted.rstrip('.')}. ${key.variable}"

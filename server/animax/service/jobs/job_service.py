@@ -73,13 +73,16 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         """Keep an order."""
         new, order = read_create_request(request, self._config.max_variants, self._models)
         self._require_open()
+        who, seconds = caller(), order.request.seconds * order.variants
+        mine = replace(new, owner=who.name, most_queued=who.identity.quotas.queued)
+        known = await self._call(self._store.known, mine)
+        if known is not None:  # a repetition costs nothing, whatever the caller has used up since
+            return job_pb.CreateAnimationJobResponse(job=job_message(known))
         stored = await self._rigs.fetch(order.rig_id)
         if stored is not None:  # what the rig lacks is told now, not by a job that fails
             await asyncio.to_thread(resolve, stored.rig, order.request)
-        who, seconds = caller(), order.request.seconds * order.variants
         who.order(seconds)
         try:
-            mine = replace(new, owner=who.name, most_queued=who.identity.quotas.queued)
             job = await self._call(self._store.create, mine)
         except BaseException:
             who.take_back(seconds)

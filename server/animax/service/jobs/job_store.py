@@ -35,6 +35,15 @@ class JobStore:
         self._database = database
         self._settings = settings
 
+    def known(self, new: NewJob) -> Job | None:
+        """The job of an earlier order with the same request id; None without one.
+
+        Raises:
+            RequestIdError: the request id was used with another order.
+        """
+        with self._database.read() as connection:
+            return _known(connection, new)
+
     def create(self, new: NewJob) -> Job:
         """Keep an order; the job of an earlier one with the same request id, if there is one.
 
@@ -46,15 +55,8 @@ class JobStore:
         """
         with self._database.write() as connection:
             lock(connection, CREATING)
-            if new.request_id:
-                row = connection.execute(sa.select(jobs).where(_request_of(new))).one_or_none()
-                if row is not None:
-                    if row.body_sha256 != new.body_sha256:
-                        raise RequestIdError(
-                            f"request_id {new.request_id} was used with another request; accepted: the same request "
-                            "again, or a new id"
-                        )
-                    return _whole(connection, row)
+            if (known := _known(connection, new)) is not None:
+                return known
             waiting = connection.scalar(sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)) or 0
             if waiting >= self._settings.max_queued:
                 raise BusyError(
@@ -280,6 +282,18 @@ def _request_of(new: NewJob) -> sa.ColumnElement[bool]:
     if new.owner:
         return sa.and_(jobs.c.owner == new.owner, jobs.c.own_request_id == new.request_id)
     return jobs.c.request_id == new.request_id
+
+
+def _known(connection: sa.Connection, new: NewJob) -> Job | None:
+    """The job that has the request id already, if it is of the same order; see ``JobStore.known``."""
+    row = connection.execute(sa.select(jobs).where(_request_of(new))).one_or_none() if new.request_id else None
+    if row is None:
+        return None
+    if row.body_sha256 != new.body_sha256:
+        raise RequestIdError(
+            f"request_id {new.request_id} was used with another request; accepted: the same request again, or a new id"
+        )
+    return _whole(connection, row)
 
 
 def _held(claim: Claim) -> sa.ColumnElement[bool]:

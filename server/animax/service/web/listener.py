@@ -13,6 +13,7 @@ from animax.errors import ServiceError
 from animax.service.boundary import Boundary
 from animax.service.config import ServerConfig
 from animax.service.web.bridge import Bridge, Methods
+from animax.service.web.connections import Connections
 from animax.service.web.origins import Origins
 
 MAX_HEADER_LINE = 16 * 1024
@@ -74,24 +75,22 @@ class WebListener:
         config = self._config
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._bridge.handle)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            logger=http_log,
-            handler_cancellation=True,
-            keepalive_timeout=config.web_idle_seconds,
-            max_line_size=MAX_HEADER_LINE,
-            max_field_size=MAX_HEADER_LINE,
-            max_headers=MAX_HEADERS,
-            lingering_time=LINGER_SECONDS,
-            auto_decompress=False,
-            shutdown_timeout=HANG_UP_SECONDS,
-        )
+        runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=HANG_UP_SECONDS)
         await runner.setup()
         assert runner.server is not None
+        options = {
+            "access_log": None,
+            "logger": http_log,
+            "keepalive_timeout": config.web_idle_seconds,
+            "max_line_size": MAX_HEADER_LINE,
+            "max_field_size": MAX_HEADER_LINE,
+            "max_headers": MAX_HEADERS,
+            "lingering_time": LINGER_SECONDS,
+            "auto_decompress": False,
+        }
         try:
             self._listening = await asyncio.get_running_loop().create_server(
-                runner.server,
+                Connections(runner.server, config.web_connections, options),
                 config.host,
                 config.web_port,
                 ssl=self._security,
