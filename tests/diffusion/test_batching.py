@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,13 +229,11 @@ def test_nothing_is_left_of_a_batcher_that_nobody_holds():
         assert not thread.is_alive()
 
 
-STEPS = Schedule(2, 3.0)
-
-
 @pytest.fixture(scope="module")
 def prompted():
-    """Two requests on the shipped model, and what each gets when nothing is shared."""
+    """Two requests on the shipped model, two steps of its schedule, and what each gets when nothing is shared."""
     model = load_model("embedded", provider="cpu", max_batch=0)
+    schedule = replace(model.schedule, steps=2)
     size, rgb = model.space.codec.size, model.space.rgb_size
     conditions = []
     for seed in range(2):
@@ -247,17 +246,17 @@ def prompted():
             text=model.text.encode([f"walks {seed}"])[0],
         )
         conditions.append(condition)
-    return conditions, [sample(model.denoiser, conditions[i], 33, i, STEPS) for i in range(2)]
+    return conditions, schedule, [sample(model.denoiser, conditions[i], 33, i, schedule) for i in range(2)]
 
 
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_the_shipped_model_gives_everyone_what_it_gives_one(prompted, max_batch):
     """Bit-identical with one sample a call, as on the CPU by default; within 1e-5 in any other batch."""
-    conditions, unshared = prompted
+    conditions, schedule, unshared = prompted
     denoiser = load_model("embedded", provider="cpu", max_batch=max_batch).denoiser
 
     def make(i):
-        return sample(denoiser, conditions[i], 33, i, STEPS)
+        return sample(denoiser, conditions[i], 33, i, schedule)
 
     with ThreadPoolExecutor(2) as threads:
         together = list(threads.map(make, range(2)))
