@@ -10,6 +10,7 @@ SUITES = {
     "--generation": "generation",
     "--denoising": "denoising",
     "--retargeting": "retargeting",
+    "--duration": "duration",
 }
 
 
@@ -19,11 +20,12 @@ def main(argv: list[str]) -> int:
     if len(chosen) != 1:
         asked = bool({"-h", "--help"} & set(argv))
         print(
-            "usage: animax-engine evaluate (--oracle | --generation | --denoising | --retargeting) ...\n"
+            f"usage: animax-engine evaluate ({' | '.join(SUITES)}) ...\n"
             "  --oracle      true poses through draw, decode, triangulation and rotations\n"
             "  --generation  clips made from the captions of real ones\n"
             "  --denoising   what one call of the network explains at each noise level\n"
-            "  --retargeting clips of one rig on another against its author's own",
+            "  --retargeting clips of one rig on another against its author's own\n"
+            "  --duration    whether the end of a long clip is like its beginning",
             file=sys.stdout if asked else sys.stderr,
         )
         return 0 if asked else 2
