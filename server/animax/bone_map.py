@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from animax.errors import OptionError
 
 STRANGE = 1.1
 """Cost above which two chains are not the same part of a body; half the box apart at both ends costs 1."""
+
+SURE = ((-1.0, 1.0), (0.2, 0.86), (0.9, 0.82), (STRANGE, 0.6))
+"""Costs, rising, and what share of such pairs is right: limbs found by shape alone, where names tell which belong
+together (``animax-engine evaluate --retargeting``)."""
 
 FoundBy = Literal["name", "shape", "given"]
 
@@ -32,13 +37,22 @@ class ChainPair:
 
     @property
     def confidence(self) -> float:
-        """0 (hardly alike) to 1 (surely the same part, or given)."""
-        return min(max(1 - self.cost / STRANGE, 0.0), 1.0)
+        """How likely the two belong together, 0 to 1; 1 where they were given."""
+        if self.found_by == "given":
+            return 1.0
+        return _interpolated(self.cost, SURE)
 
     @staticmethod
     def cost_of(confidence: float) -> float:
-        """The inverse of ``confidence``."""
-        return (1 - confidence) * STRANGE
+        """The inverse of ``confidence`` for a pair that was found."""
+        return _interpolated(confidence, [(sure, cost) for cost, sure in reversed(SURE)])
+
+
+def _interpolated(x: float, points: Sequence[tuple[float, float]]) -> float:
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x <= x1:
+            return y0 + (y1 - y0) * max(x - x0, 0.0) / (x1 - x0)
+    return points[-1][1]
 
 
 @dataclass(frozen=True)

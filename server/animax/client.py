@@ -12,7 +12,7 @@
 
         cat = client.upload("cat.glb")
         source = clip_source("Walk", rig_id=client.upload("walks.glb").rig_id)      # or clip_source(job_id=...)
-        print(client.map_bones(source, cat.rig_id))                                 # to look at, and to correct
+        print(client.map_bones(source, cat.rig_id).bones)                           # to look at, and to correct
         result = client.retarget(source, cat.rig_id, files=["glb"]).collect()
 
 Events are the messages of animax.v1 (``Header``, ``Progress``, ``ClipStart``, ``Frames``, ``FileChunk``, ``Summary``),
@@ -32,7 +32,6 @@ from typing import Any, cast
 import grpc
 
 from animax.assets.stance import direction
-from animax.bone_map import BoneMap
 from animax.errors import AssetError, Cancelled
 from animax.performance_stream import AsyncPerformanceStream, PerformanceStream
 from animax.request import Request, RetargetRequest
@@ -49,7 +48,7 @@ from animax.wire.failure import typed_errors
 from animax.wire.interactive import opening_message
 from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.request import animate_request_message
-from animax.wire.retarget import clip_source, found_map, map_message, retarget_message
+from animax.wire.retarget import MappedBones, clip_source, map_message, retarget_message
 from animax.wire.stream import Event, Result, StreamReader
 
 __all__ = [
@@ -59,6 +58,7 @@ __all__ = [
     "AsyncPerformanceStream",
     "Client",
     "Event",
+    "MappedBones",
     "PerformanceStream",
     "Result",
     "clip_source",
@@ -305,7 +305,7 @@ class Client:
         request: RetargetRequest = PLAIN,
         *,
         facing: str | Sequence[float] | None = None,
-    ) -> BoneMap:
+    ) -> MappedBones:
         """Which chains of the source's rig would drive which of the target.
 
         Args:
@@ -319,7 +319,7 @@ class Client:
         """
         message = map_message(source, target, request, facing=facing_numbers(facing))
         with typed_errors():
-            return found_map(self._retargeting.MapBones(message, timeout=self._timeout).bone_map)
+            return MappedBones.of(self._retargeting.MapBones(message, timeout=self._timeout))
 
     def retarget(
         self,
@@ -544,11 +544,11 @@ class AsyncClient:
         request: RetargetRequest = PLAIN,
         *,
         facing: str | Sequence[float] | None = None,
-    ) -> BoneMap:
+    ) -> MappedBones:
         """See ``Client.map_bones``."""
         message = map_message(source, target, request, facing=facing_numbers(facing))
         with typed_errors():
-            return found_map((await self._retargeting.MapBones(message, timeout=self._timeout)).bone_map)
+            return MappedBones.of(await self._retargeting.MapBones(message, timeout=self._timeout))
 
     def retarget(
         self,

@@ -51,6 +51,10 @@ class GenerationError(AnimaxError):
     """The network's output cannot be turned into motion."""
 
 
+class BoneMapError(AnimaxError):
+    """No bone of a target follows any of the source; accepted: a bone map that drives at least one joint."""
+
+
 class Cancelled(AnimaxError):
     """The caller cancelled, or its deadline passed, between two stages of the work."""
 

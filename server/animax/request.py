@@ -18,6 +18,8 @@ SECONDS = (0.25, 60.0)
 FPS = (1.0, 120.0)
 GUIDANCE = (1.0, 15.0)
 STEPS = (1, 64)
+ROOT_SCALE = (0.0, 10.0)
+"""Of the travel of a clip that is retargeted."""
 MAX_SEED = 2**63 - 1
 MAX_CONTROLS = 64
 """Pinned poses, and prompt changes, of one request."""
@@ -212,6 +214,7 @@ class RetargetRequest:
         only_given: joints that ``bones`` does not name stay at rest; else they are matched as they would be without it.
         fps: frames a second of the result; None: the clip's own.
         root_mode: None: the travel of the clip, scaled by the bodies' heights.
+        root_scale: how far the body travels, times that; 0 not at all.
         foot_cleanup: pin feet that touch the ground.
     """
 
@@ -219,11 +222,14 @@ class RetargetRequest:
     only_given: bool = False
     fps: float | None = None
     root_mode: RootMode | None = None
+    root_scale: float = 1.0
     foot_cleanup: bool = True
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not FPS[0] <= self.fps <= FPS[1]:
-            raise OptionError("fps", self.fps, f"{FPS[0]:g} to {FPS[1]:g}")
+        for name, limits in (("fps", FPS), ("root_scale", ROOT_SCALE)):
+            value = getattr(self, name)
+            if value is not None and not limits[0] <= value <= limits[1]:
+                raise OptionError(name, value, f"{limits[0]:g} to {limits[1]:g}")
         if self.only_given and self.bones is None:
             raise OptionError("only_given", True, "a bone map that is given")
 

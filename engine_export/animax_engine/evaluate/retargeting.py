@@ -11,8 +11,9 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from numpy.typing import NDArray
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.rig import Rig
-from animax.bone_map import BoneMap
-from animax.motion.bone_matching import map_bones
+from animax.bone_map import STRANGE, BoneMap
+from animax.motion.bone_matching import Limbs, map_bones, match_limbs
 from animax.motion.clip import Clip
 from animax.motion.resample import resample
 from animax.motion.travel import remove_travel
@@ -32,6 +33,8 @@ from animax.retargeting import retarget_clip
 
 Array = NDArray[np.float64]
 FPS = 16.0
+MOST_RIGS = 9
+"""Of one category, whose limbs are found by shape."""
 MOST_PAIRS = 12
 """Ordered pairs of rigs of one library."""
 
@@ -56,8 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=MOST_PAIRS, help="of rigs in a library (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    results = list(compare(args.data, args.pairs, args.seed))
-    print(summary(results))
+    print(summary(list(compare(args.data, args.pairs, args.seed))))
+    print()
+    print(shares(found_by_shape(args.data, args.seed)))
     return 0
 
 
@@ -127,6 +131,55 @@ def _joints(clip: Clip, rig: Rig) -> Array:
 def _apart(a: Array, b: Array, rig: Rig) -> float:
     frames = min(len(a), len(b))
     return float(np.linalg.norm(a[:frames] - b[:frames], axis=-1).mean() / rig.size)
+
+
+def found_by_shape(data: Path, seed: int) -> list[tuple[float, bool]]:
+    """Cost of each pair of limbs that is found without names, and whether the names say the same. Only limbs whose
+    names are those of one other limb are looked at, of rigs of one category that share at least four of these."""
+    random = np.random.default_rng(seed)
+    topologies: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for entry in json.loads((data / "manifest.json").read_text())["rigs"]:
+        topologies[entry["category"]].setdefault(entry["skeleton_id"], entry)
+    out = []
+    for entries in topologies.values():
+        some = [list(entries.values())[i] for i in random.permutation(len(entries))[:MOST_RIGS]]
+        limbs = [Limbs.of(load_rig(data / entry["file"])) for entry in some]
+        for ours, theirs in permutations(limbs, 2):
+            truth = _named_alike(ours, theirs)
+            if len(truth) >= 4:
+                pairs = match_limbs(_nameless(ours), _nameless(theirs)).pairs
+                out += [(p.cost, truth[p.target] == p.source) for p in pairs if p.target in truth]
+    return out
+
+
+def _named_alike(ours: Limbs, theirs: Limbs) -> dict[tuple[str, ...], tuple[str, ...]]:
+    def alike(limbs: Limbs, title: frozenset[str], side: int) -> list[int]:
+        return [
+            i
+            for i, other in enumerate(limbs.titles)
+            if other and len(title & other) >= len(title | other) / 2 and limbs.sides[i] == side
+        ]
+
+    out = {}
+    for chain, title, side in zip(theirs.chains, theirs.titles, theirs.sides.tolist(), strict=True):
+        found = alike(ours, title, side)
+        if title and len(found) == len(alike(theirs, title, side)) == 1:
+            out[chain] = ours.chains[found[0]]
+    return out
+
+
+def _nameless(limbs: Limbs) -> Limbs:
+    return replace(limbs, titles=(frozenset(),) * len(limbs.titles), sides=np.zeros_like(limbs.sides))
+
+
+def shares(found: list[tuple[float, bool]]) -> str:
+    """A table in Markdown: how many of the pairs of limbs are right, by their cost."""
+    lines = ["| cost of a pair | pairs | right |", "|---|---|---|"]
+    for low, high in ((-np.inf, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0), (1.0, np.inf), (-np.inf, np.inf)):
+        right = [ok for cost, ok in found if low <= cost < high]
+        name = "all" if low == -high else f"below {high:g}" if low < 0 else f"{low:g} to {min(high, STRANGE):g}"
+        lines.append(f"| {name} | {len(right)} | {100 * float(np.mean(right or [0])):.0f} % |")
+    return "\n".join(lines)
 
 
 def summary(results: list[Compared]) -> str:

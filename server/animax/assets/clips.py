@@ -47,7 +47,9 @@ class Track:
     values: Array
 
 
-def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None = None) -> list[Clip]:
+def read_clips(
+    rig: Rig, fps: float | None = None, names: Iterable[str] | None = None, *, index: int | None = None
+) -> list[Clip]:
     """The document's animations, resampled at a constant rate.
 
     A clip starts at its first key. Joints without a channel keep their rest value. Channels of nodes that are no
@@ -59,6 +61,7 @@ def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None =
         rig: from ``load_rig``.
         fps: samples a second; None takes the rate on whose grid the keys lie.
         names: the clips wanted, by name; None for all.
+        index: of the one animation wanted, among these.
 
     Raises:
         AssetError: damaged or over-limit animation data.
@@ -74,7 +77,7 @@ def read_clips(rig: Rig, fps: float | None = None, names: Iterable[str] | None =
     left = rig.document.limits.clip_samples
     clips = []
     for i, (entry, title) in enumerate(zip(animations, titles, strict=True)):
-        if title not in wanted:
+        if title not in wanted or index not in (None, i):
             continue
         tracks = read_tracks(rig, entry, accessors, f"animations[{i}]")
         if not tracks:

@@ -113,7 +113,7 @@ def join_axes(arguments: Sequence[str]) -> list[str]:
     """``--facing -x`` as ``--facing=-x``: argparse takes the bare ``-x`` for an option."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] in ("--facing", "--up") and re.fullmatch(r"-[xyzXYZ]", argument):
+        if joined and joined[-1] in ("--facing", "--source-facing", "--up") and re.fullmatch(r"-[xyzXYZ]", argument):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from animax.client import Client
     from animax.motion.clip import Clip
     from animax.v1.retarget_service_pb2 import ClipSource
+    from animax.wire.retarget import MappedBones
 
 EXAMPLES = """\
   animax retarget fox.glb wolf.glb --clip Run -o run.glb --preview run.png
@@ -64,6 +65,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("target", metavar="TARGET", type=existing_file, help="the rigged .glb or .gltf that shall move")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--clip", metavar="NAME", default="", help="animation in CLIP (default: its only one)")
+    which.add_argument("--clip-index", metavar="N", type=int, help="its number, from 0, where several have one name")
     which.add_argument("--all", action="store_true", help="every animation in CLIP, into one .glb")
     files = parser.add_argument_group("files")
     files.add_argument(
@@ -88,6 +90,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--root-mode",
         choices=[mode.value for mode in RootMode],
         help="travel over the ground (default: the clip's own, scaled by the bodies' heights)",
+    )
+    motion.add_argument(
+        "--root-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how far the body travels, times the ratio of the bodies' heights (default: %(default)g)",
     )
     motion.add_argument("--no-foot-cleanup", action="store_true", help="leave sliding feet as they are")
     motion.add_argument("--source-facing", metavar="AXIS", help="where the rig in CLIP looks, as --facing")
@@ -120,10 +129,14 @@ def run(options: argparse.Namespace) -> int:
     if options.server and options.up:
         raise OptionError("up", options.up, "nothing with --server: the server takes the file's own")
     only_map = (options.show_map or options.save_map) and not (options.output or options.preview or options.all)
+    clip = options.clip if options.clip_index is None else options.clip_index
     title = options.clip or (source.stem if isinstance(source, Path) else "job")
     files = outputs.plan(options.target, title, options.output, options.preview, 1)
     if options.all and (files.previews or [path for path in files.clips if path.suffix.lower() != ".glb"]):
         raise OptionError("output", str([*files.clips, *files.previews][-1]), "one .glb with --all")
+    for path, _ in files.paths(0):
+        if isinstance(source, Path) and path.resolve() == source.resolve():
+            raise OptionError("output", str(path), "another file than that of the clip")
 
     from animax.assets import load_rig
 
@@ -136,10 +149,13 @@ def run(options: argparse.Namespace) -> int:
         worker = stack.enter_context(_Remote(options, source, target, display)) if options.server else None
         work = worker or _Local(options, source, target, display)
         if only_map:
-            bones = work.map(request)
+            mapped = work.map(request)
+            bones = mapped.bones
             display.clear()
+            for warning in mapped.warnings:
+                warn(warning)
         else:
-            made = [work.make(name, request) for name in (work.names() if options.all else [options.clip])]
+            made = [work.make(which, request) for which in (work.clips() if options.all else [clip])]
             bones = made[-1].bones
             written = _write(files, target, made, display)
             display.clear()
@@ -186,6 +202,7 @@ def request_of(options: argparse.Namespace) -> RetargetRequest:
         only_given=options.map is not None,
         fps=options.fps,
         root_mode=RootMode(options.root_mode) if options.root_mode else None,
+        root_scale=options.root_scale,
         foot_cleanup=not options.no_foot_cleanup,
     )
 
@@ -206,8 +223,12 @@ def source_of(options: argparse.Namespace) -> Path | re.Match[str]:
             ) from None
     if not options.server:
         raise OptionError("clip", options.source, "a file; jobs need --server")
-    if options.clip or options.all:
-        raise OptionError("clip", options.clip or "--all", "nothing with a job: it has one clip for each variant")
+    if options.clip or options.all or options.clip_index is not None:
+        raise OptionError(
+            "clip",
+            options.clip or options.clip_index or "--all",
+            "nothing with a job: it has one clip for each variant",
+        )
     return job
 
 
@@ -235,20 +256,23 @@ class _Local:
 
         self.rig, self.target, self.display = load_rig(source, facing=options.source_facing), target, display
 
-    def names(self) -> list[str]:
-        from animax.assets.clips import clip_names
+    def clips(self) -> list[int]:
+        return _moving(self.rig)
 
-        return clip_names(self.rig)
+    def map(self, request: RetargetRequest) -> MappedBones:
+        from animax.motion.bone_matching import left_over
+        from animax.retargeting import bone_map, judged
+        from animax.wire.retarget import MappedBones
 
-    def map(self, request: RetargetRequest) -> BoneMap:
-        from animax.retargeting import bone_map
+        bones = bone_map(self.rig, self.target, request)
+        unused, resting = left_over(bones, self.rig, self.target)
+        return MappedBones(bones, tuple(unused), tuple(resting), judged(bones, self.rig, self.target)[1])
 
-        return bone_map(self.rig, self.target, request)
-
-    def make(self, name: str, request: RetargetRequest) -> Made:
+    def make(self, which: str | int, request: RetargetRequest) -> Made:
         from animax.retargeting import choose_clip, retarget_clip
 
-        clip = choose_clip(self.rig, name, request.fps)
+        name, index = (which, None) if isinstance(which, str) else ("", which)
+        clip = choose_clip(self.rig, name, request.fps, index=index)
         with Interruption() as interruption:
             made = retarget_clip(clip, self.rig, self.target, request, progress=self.display, should_stop=interruption)
         return Made(made.clip, made.bones, made.confidence, made.warnings)
@@ -267,6 +291,7 @@ class _Remote:
         self._stack = ExitStack()
 
     def __enter__(self) -> _Remote:
+        from animax.assets import load_rig
         from animax.assets.stance import direction
         from animax.client import Client
 
@@ -274,29 +299,38 @@ class _Remote:
         self.client: Client = self._stack.enter_context(Client(self.options.server, **connection_of(self.options)))
         self.target_id = self._upload(self.options.target)
         facing = self.options.source_facing
-        self.facing = [] if facing is None else direction(facing, "source_facing").tolist()
+        if facing is None:
+            self.facing = []
+        elif isinstance(self.source, Path):
+            self.facing = load_rig(self.source, facing=facing).stance.forward.tolist()
+        else:
+            self.facing = direction(facing, "source_facing").tolist()
         self.rig_id = self._upload(self.source) if isinstance(self.source, Path) else ""
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def names(self) -> list[str]:
+    def clips(self) -> list[int]:
         from animax.assets import load_rig
-        from animax.assets.clips import clip_names
 
-        return clip_names(load_rig(self.source))
+        return _moving(load_rig(self.source))
 
-    def map(self, request: RetargetRequest) -> BoneMap:
+    def map(self, request: RetargetRequest) -> MappedBones:
         return self.client.map_bones(self._clip(), self.target_id, request, facing=self._target_facing())
 
-    def make(self, name: str, request: RetargetRequest) -> Made:
-        with Interruption() as interruption, self._retarget(name, request) as stream:
+    def make(self, which: str | int, request: RetargetRequest) -> Made:
+        from animax.wire.request import STAGES
+
+        stages = {value: stage for stage, value in STAGES.items()}
+        with Interruption() as interruption, self._retarget(which, request) as stream:
 
             def show(progress: Any) -> None:
                 if interruption():
                     raise Cancelled("interrupted")
-                self.display.show(TITLES.get(progress.stage, "retargeting"), progress.fraction)
+                stage = stages.get(progress.stage)
+                what = TITLES[stage] if stage else f"queued, {progress.queue_position} before this one"
+                self.display.show(what, progress.fraction)
 
             result = stream.collect(show)
         assert result.bones is not None
@@ -307,14 +341,14 @@ class _Remote:
 
         return left_over(bones, self.target, self.target)[1]
 
-    def _retarget(self, name: str, request: RetargetRequest) -> Any:
-        return self.client.retarget(self._clip(name), self.target_id, request, facing=self._target_facing())
+    def _retarget(self, which: str | int, request: RetargetRequest) -> Any:
+        return self.client.retarget(self._clip(which), self.target_id, request, facing=self._target_facing())
 
-    def _clip(self, name: str = "") -> ClipSource:
+    def _clip(self, which: str | int = "") -> ClipSource:
         from animax.wire.retarget import clip_source
 
         if isinstance(self.source, Path):
-            return clip_source(name, rig_id=self.rig_id, facing=self.facing)
+            return clip_source(which, rig_id=self.rig_id, facing=self.facing)
         job = self.source.groupdict()
         return clip_source(job_id=job["id"], variant=int(job["variant"] or 0), facing=self.facing)
 
@@ -329,6 +363,20 @@ class _Remote:
         from animax.assets import write_glb
 
         return self.client.upload(write_glb(load_rig(path), ()), name=path.stem).rig_id
+
+
+def _moving(rig: Rig) -> list[int]:
+    """Numbers of the animations for ``--all``.
+
+    Raises:
+        OptionError: there are none.
+    """
+    from animax.retargeting import moving_clips
+
+    found = moving_clips(rig)
+    if not found:
+        raise OptionError("clip", "--all", "a file with animations that move its rig; this one has none")
+    return found
 
 
 def _write(files: outputs.Outputs, target: Rig, made: list[Made], display: ProgressDisplay) -> list[Path]:

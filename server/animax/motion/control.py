@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax import rotations
-from animax.assets.clips import read_clips
+from animax.assets.clips import clip_names, read_clips
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.errors import OptionError
@@ -180,7 +180,7 @@ def _pose_of(rig: Rig, source: PoseSource, option: str, clips: dict[str, Clip]) 
 def _clip_of(rig: Rig, name: str, option: str, clips: dict[str, Clip]) -> Clip:
     """A clip of the rig's file, in place."""
     if name not in clips:
-        titles = clip_names(rig)
+        titles = clip_names(rig) if rig.document is not None else []
         if name not in titles:
             raise OptionError(option, name, f"a clip of the rig's file: {', '.join(titles) or 'it has none'}")
         found = read_clips(rig, names=[name])
@@ -188,12 +188,6 @@ def _clip_of(rig: Rig, name: str, option: str, clips: dict[str, Clip]) -> Clip:
             raise OptionError(option, name, "a clip that moves joints of the rig")
         clips[name] = remove_travel(found[0], rig)
     return clips[name]
-
-
-def clip_names(rig: Rig) -> list[str]:
-    """Names of the animations in the rig's file."""
-    animations = rig.document.json.get("animations", []) if rig.document is not None else []
-    return [str(entry.get("name") or f"animation_{i}") for i, entry in enumerate(animations)]
 
 
 def _chosen(rig: Rig, mask: JointMask) -> BoolArray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,24 @@ LYING = 0.05
 """A body root lower than this, in rest diagonals, gives no measure of height."""
 
 
-def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None, *, align: bool = True) -> Clip:
+class Link(NamedTuple):
+    """What a joint of the target follows: a place between two joints of the source, ``part`` of the way."""
+
+    joint: int
+    source: int
+    toward: int
+    part: float
+
+
+def retarget(
+    clip: Clip,
+    source: Rig,
+    target: Rig,
+    bones: BoneMap | None = None,
+    *,
+    align: bool = True,
+    root_scale: float = 1.0,
+) -> Clip:
     """The motion of ``source`` in ``clip`` for ``target``.
 
     What is carried over is each joint's rotation in space relative to its rest orientation, in the axes of the rig's
@@ -42,6 +62,7 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
         bones: which chain drives which; guessed by ``map_bones`` when None.
         align: arms, stretched out in the rest pose of one rig and hanging in the other's, end up pointing where the
             source's do, instead of turning by the same amount.
+        root_scale: how far the body travels over the ground, times the ratio of heights.
 
     Raises:
         OptionError: ``clip`` is not of ``source``, or the bone map names joints that do not exist.
@@ -57,24 +78,21 @@ def retarget(clip: Clip, source: Rig, target: Rig, bones: BoneMap | None = None,
     change = rotations.from_matrix(basis)
     turn = rotations.multiply(rotations.multiply(change, turn), rotations.conjugate(change))
     moved = (globals_[..., :3, 3] - source.skeleton.rest_globals[:, :3, 3]) @ basis.T * _height_ratio(source, target)
+    if root_scale != 1:
+        upwards = (moved @ target.stance.up)[..., None] * target.stance.up
+        moved = upwards + root_scale * (moved - upwards)
 
     skeleton = target.skeleton
     wanted: dict[int, Array] = {}
     places: dict[int, Array] = {}
     top = _tops(target)
-    for pair in bones.pairs:
-        if not pair.source:
-            continue
-        ours = [source.skeleton.names.index(n) for n in pair.source]
-        theirs = [skeleton.names.index(n) for n in pair.target]
-        tilt = _alignment(source, ours, target, theirs, basis) if align else rotations.IDENTITY
-        for joint, at in zip(theirs, _fractions(source, target, pair), strict=True):
-            low = min(int(at), len(ours) - 1)
-            high = min(low + 1, len(ours) - 1)
-            share = np.full(len(clip), at - low)
-            wanted[joint] = rotations.multiply(rotations.slerp(turn[:, ours[low]], turn[:, ours[high]], share), tilt)
-        if theirs[0] in top:
-            places[theirs[0]] = skeleton.rest_globals[theirs[0], :3, 3] + moved[:, ours[0]]
+    for limb in limbs_of(_links(bones, source, target), source, target):
+        tilt = _alignment(source, target, limb, basis) if align else rotations.IDENTITY
+        for joint, below, above, part in limb:
+            share = np.full(len(clip), part)
+            wanted[joint] = rotations.multiply(rotations.slerp(turn[:, below], turn[:, above], share), tilt)
+            if joint in top:
+                places[joint] = skeleton.rest_globals[joint, :3, 3] + moved[:, below]
     root, driver = body_root(target), body_root(source)
     carrier = root
     while carrier not in top and skeleton.parents[carrier] >= 0:
@@ -124,20 +142,69 @@ def _tops(rig: Rig) -> set[int]:
     return out
 
 
-def _alignment(source: Rig, ours: list[int], target: Rig, theirs: list[int], basis: Array) -> Array:
-    """The turn (4,) that lays the target chain's rest direction onto the source's: of limbs that one of both stretches
+def _links(bones: BoneMap, source: Rig, target: Rig) -> list[Link]:
+    """What every driven joint follows."""
+    out = []
+    for pair in bones.pairs:
+        if not pair.source:
+            continue
+        ours = [source.skeleton.names.index(n) for n in pair.source]
+        theirs = [target.skeleton.names.index(n) for n in pair.target]
+        for joint, at in zip(theirs, _fractions(source, target, pair), strict=True):
+            low = min(int(at), len(ours) - 1)
+            out.append(Link(joint, ours[low], ours[min(low + 1, len(ours) - 1)], float(at) - low))
+    return out
+
+
+def limbs_of(links: Iterable[Link], source: Rig, target: Rig) -> list[list[Link]]:
+    """Links by limb: unbranched runs of joints on the target along which the source, too, goes outwards. However a map
+    cuts a limb into chains, it is one."""
+    of = {link.joint: link for link in links}
+    members = set(of) | set(target.deforming.tolist())
+    above: dict[int, int] = {}
+    branches: Counter[int] = Counter()
+    for joint in sorted(members):
+        parent = int(target.skeleton.parents[joint])
+        while parent >= 0 and parent not in members:
+            parent = int(target.skeleton.parents[parent])
+        above[joint] = parent
+        branches[parent] += 1
+    limb_of: dict[int, list[Link]] = {}
+    out: list[list[Link]] = []
+    for joint, link in sorted(of.items()):
+        parent = above[joint]
+        limb = limb_of.get(parent)
+        if limb is None or branches[parent] > 1 or not _leads(source, of[parent].source, link.source):
+            limb = []
+            out.append(limb)
+        limb.append(link)
+        limb_of[joint] = limb
+    return out
+
+
+def _leads(rig: Rig, joint: int, to: int) -> bool:
+    """Whether ``to`` is ``joint`` or below it."""
+    while to > joint:
+        to = int(rig.skeleton.parents[to])
+    return to == joint
+
+
+def _alignment(source: Rig, target: Rig, limb: list[Link], basis: Array) -> Array:
+    """The turn (4,) that lays the target limb's rest direction onto the source's: of limbs that one of both stretches
     out sideways. Necks, tails and legs that lead elsewhere belong to another body, not to another rest pose."""
-    if len(ours) < 2 or len(theirs) < 2 or theirs[0] in _tops(target):
+    if len(limb) < 2 or limb[0].joint in _tops(target):
         return rotations.IDENTITY
-    a, b = (rig.skeleton.rest_globals[chain, :3, 3] for rig, chain in ((target, theirs), (source, ours)))
-    direction, wanted = a[-1] - a[0], basis @ (b[-1] - b[0])
+    heads = source.skeleton.rest_globals[:, :3, 3]
+    ends = [heads[link.source] + link.part * (heads[link.toward] - heads[link.source]) for link in (limb[0], limb[-1])]
+    theirs = target.skeleton.rest_globals[[limb[0].joint, limb[-1].joint], :3, 3]
+    direction, along = theirs[1] - theirs[0], ends[1] - ends[0]
     sideways = [
         abs(float(way @ rig.stance.right)) / max(float(np.linalg.norm(way)), 1e-9)
-        for rig, way in ((target, direction), (source, b[-1] - b[0]))
+        for rig, way in ((target, direction), (source, along))
     ]
     if max(sideways) < SIDEWAYS:
         return rotations.IDENTITY
-    turn = rotations.shortest_arc(direction, wanted)
+    turn = rotations.shortest_arc(direction, basis @ along)
     angle = float(rotations.between(rotations.IDENTITY, turn))
     return turn if 1e-9 < angle < ALIGNED else rotations.IDENTITY
 

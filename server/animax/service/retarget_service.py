@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
 from animax.assets.rig import Rig
 from animax.bone_map import BoneMap
 from animax.errors import DeadlineExceeded, UnknownJobError
 from animax.motion.clip import Clip
-from animax.request import OnProgress, RetargetRequest, ShouldStop, Stage
-from animax.retargeting import Retargeted, bone_map, choose_clip, retarget_clip
+from animax.request import OnProgress, RetargetRequest, ShouldStop
+from animax.retargeting import Retargeted, bone_map, choose_clip, judged, require_work, retarget_clip
+from animax.service.access.caller import caller
 from animax.service.admission import Slots, Ticket
 from animax.service.config import ServerConfig
-from animax.service.generation import Generation, Product, Writers
+from animax.service.generation import Animate, Generation, Writers
 from animax.service.observe.record import record
 from animax.service.rig_store import RigStore, StoredRig
 from animax.service.stream_messages import clip_messages, clip_summary
@@ -32,7 +33,6 @@ from animax.wire.request import ROOT_MODE_VALUES, STAGES
 from animax.wire.retarget import RetargetOrder, Source, bone_map_message, read_map_request, read_retarget_request
 from animax.wire.rig import facing_stance, stance_message
 
-T = TypeVar("T")
 THREADS = 2
 """That retarget. A clip takes a tenth of a second; more would only take the processors from the engine."""
 
@@ -113,42 +113,78 @@ class RetargetServicer(retarget_pb_grpc.RetargetServiceServicer):
         """Say what would drive what."""
         arrived = time.monotonic()
         order = read_map_request(request)
-        with ExitStack() as held:
+        ticket, held = self._enter()
+        try:
             pair = await self._pair(order, held, with_clip=False)
-            await self._turn(held, arrived)
-            bones = await self._in_thread(bone_map, pair.source, pair.target, order.request)
-            return retarget_pb.MapBonesResponse(bone_map=bone_map_message(bones, pair.source, pair.target))
+            try:
+                await within(ticket.granted.wait(), self._left(arrived))
+            except TimeoutError:
+                raise self._late() from None
+            work = asyncio.wrap_future(self._executor.submit(_mapped, pair, order))
+        except BaseException:
+            held.close()
+            raise
+        # rigs and thread are free again once the thread has ended, whether or not anybody still waits for it
+        work.add_done_callback(partial(_given_back, held))
+        return await asyncio.shield(work)
 
     # writes to the context, so that every write can have a limit; the stubs know only of generators
     async def Retarget(self, request: retarget_pb.RetargetRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Carry a clip over."""
         arrived = time.monotonic()
         order = read_retarget_request(request)
-        record().note(rig_id=order.target)
         outlet = Outlet(context, self._config.write_timeout_seconds)
-        with ExitStack() as held:
+        ticket, held = self._enter()
+        generation = None
+        try:
             pair = await self._pair(order, held, with_clip=True)
-            queued = await self._turn(held, arrived)
-            # both may fail by the caller's fault: told before the stream begins
-            clip = pair.clip
-            if clip is None:
-                clip = await self._in_thread(choose_clip, pair.source, order.source.clip, order.request.fps)
-            bones = await self._in_thread(bone_map, pair.source, pair.target, order.request)
-            await outlet.write(retarget_pb.RetargetResponse(header=_header(order, pair, clip)))
+            # what is the caller's fault is told before any waiting
+            clip, bones = await asyncio.to_thread(_resolved, pair, order)
+            header = _header(order, pair, clip)
+            caller().order(header.seconds)
+            await outlet.write(retarget_pb.RetargetResponse(header=header))
             told = bone_map_message(bones, pair.source, pair.target)
             await outlet.write(retarget_pb.RetargetResponse(bone_map=told))
-            product = await self._make(order, pair, clip, bones, outlet, arrived)
-            with self._unread.hold(outlet, product.nbytes):
-                for message in clip_messages(0, 0, product):
-                    await outlet.write(_numbered_alike(message))
-                    if message.HasField("frames"):
-                        record().frame_sent()
-            summary = pb.Summary(
-                clips=[clip_summary(0, 0, product)],
-                queued_seconds=queued,
-                total_seconds=time.monotonic() - arrived,
+            queued = await self._wait(ticket, outlet, arrived)
+            generation = Generation.start(
+                self._executor,
+                _retargeting(pair, clip, bones),
+                None,
+                pair.target,
+                order.request,
+                order.file_formats,
+                self._writers,
             )
-            await outlet.write(retarget_pb.RetargetResponse(summary=summary))
+            generation.done.add_done_callback(lambda _: held.close())
+            await self._watch(generation, outlet, arrived)
+            product = generation.done.result()
+        finally:
+            if generation is None:
+                held.close()
+            else:
+                generation.stop()
+                record().went_through(generation.clock.spans())
+        with self._unread.hold(outlet, product.nbytes):
+            for message in clip_messages(0, 0, product):
+                await outlet.write(_numbered_alike(message))
+                if message.HasField("frames"):
+                    record().frame_sent()
+        summary = pb.Summary(
+            clips=[clip_summary(0, 0, product)],
+            queued_seconds=queued,
+            total_seconds=time.monotonic() - arrived,
+        )
+        await outlet.write(retarget_pb.RetargetResponse(summary=summary))
+
+    def _enter(self) -> tuple[Ticket, ExitStack]:
+        """A place in the queue, and what is to be given back in the end.
+
+        Raises:
+            BusyError, QuotaError: the queue is full.
+        """
+        ticket, held = self._slots.enter(), ExitStack()
+        held.callback(ticket.release)
+        return ticket, held
 
     async def _pair(self, order: RetargetOrder, held: ExitStack, *, with_clip: bool) -> Pair:
         """The rigs of an order, kept in the store as long as ``held`` lasts."""
@@ -157,6 +193,7 @@ class RetargetServicer(retarget_pb_grpc.RetargetServiceServicer):
             rig_id, facing, clip = await self._of_job(source, with_clip)
         else:
             rig_id, facing = source.rig_id, ()
+        record().note(rig_id=order.target, source_rig_id=rig_id)
         rigs = []
         for wanted, stance in ((rig_id, source.facing or facing), (order.target, order.facing)):
             await self._rigs.fetch(wanted)
@@ -172,65 +209,89 @@ class RetargetServicer(retarget_pb_grpc.RetargetServiceServicer):
         motion = await self._jobs.motion(source.job_id, source.variant)
         return motion.rig_id, motion.facing, motion.clip
 
-    async def _turn(self, held: ExitStack, arrived: float) -> float:
-        """Wait for one of the threads; seconds waited."""
-        ticket: Ticket = self._slots.enter()
-        held.callback(ticket.release)
+    async def _wait(self, ticket: Ticket, outlet: Outlet, arrived: float) -> float:
+        """Wait for one of the threads, telling the place in the queue; returns the seconds it took."""
         began = time.monotonic()
-        try:
-            await within(ticket.granted.wait(), self._left(arrived))
-        except TimeoutError:
-            raise self._late() from None
+        while not ticket.granted.is_set():
+            await self._tell(outlet, pb.STAGE_QUEUED, 0.0, arrived, queue_position=ticket.position)
+            with suppress(TimeoutError):
+                await within(ticket.granted.wait(), self._pause(arrived))
         waited = time.monotonic() - began
         record().queued(waited)
         return waited
 
-    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+    async def _watch(self, generation: Generation, outlet: Outlet, arrived: float) -> None:
+        """Tell progress until it is done."""
+        while not await generation.news(self._pause(arrived)):
+            latest = generation.latest
+            if generation.writing:
+                await self._tell(outlet, pb.STAGE_WRITE, 1.0, arrived)
+            elif latest is not None:
+                await self._tell(outlet, STAGES[latest.stage], latest.fraction, arrived)
 
-    async def _make(
-        self, order: RetargetOrder, pair: Pair, clip: Clip, bones: BoneMap, outlet: Outlet, arrived: float
-    ) -> Product:
-        """Retarget and write files in a thread; tell progress all along."""
-
-        def animate(
-            _: Rig,
-            request: RetargetRequest,
-            __: None,
-            /,
-            *,
-            progress: OnProgress | None,
-            should_stop: ShouldStop | None,
-        ) -> Retargeted:
-            return retarget_clip(
-                clip, pair.source, pair.target, request, bones=bones, progress=progress, should_stop=should_stop
-            )
-
-        generation = Generation.start(
-            self._executor, animate, None, pair.target, order.request, order.file_formats, self._writers
+    async def _tell(
+        self, outlet: Outlet, stage: pb.Stage.ValueType, fraction: float, arrived: float, *, queue_position: int = 0
+    ) -> None:
+        progress = pb.Progress(
+            stage=stage,
+            fraction=fraction,
+            queue_position=queue_position,
+            elapsed_seconds=time.monotonic() - arrived,
         )
-        try:
-            while not await generation.news(min(self._left(arrived), self._config.progress_seconds)):
-                if self._left(arrived) <= 0:
-                    raise self._late()
-                latest = generation.latest
-                stage = STAGES[latest.stage if latest else Stage.ROTATIONS]
-                progress = pb.Progress(
-                    stage=pb.STAGE_WRITE if generation.writing else stage,
-                    fraction=1.0 if generation.writing else latest.fraction if latest else 0.0,
-                    elapsed_seconds=time.monotonic() - arrived,
-                )
-                await outlet.write(retarget_pb.RetargetResponse(progress=progress))
-            return generation.done.result()
-        finally:
-            generation.stop()
-            record().went_through(generation.clock.spans())
+        await outlet.write(retarget_pb.RetargetResponse(progress=progress))
+
+    def _pause(self, arrived: float) -> float:
+        left = self._left(arrived)
+        if left <= 0:
+            raise self._late()
+        return min(left, self._config.progress_seconds)
 
     def _left(self, arrived: float) -> float:
         return arrived + self._config.max_request_seconds - time.monotonic()
 
     def _late(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"the request took {self._config.max_request_seconds:g} s; accepted: no longer")
+
+
+def _given_back(held: ExitStack, work: asyncio.Future[Any]) -> None:
+    held.close()
+    if not work.cancelled():
+        work.exception()  # seen: a caller that is gone must not leave a complaint in the log
+
+
+def _mapped(pair: Pair, order: RetargetOrder) -> retarget_pb.MapBonesResponse:
+    bones = bone_map(pair.source, pair.target, order.request)
+    _, warnings = judged(bones, pair.source, pair.target)
+    return retarget_pb.MapBonesResponse(bone_map=bone_map_message(bones, pair.source, pair.target), warnings=warnings)
+
+
+def _resolved(pair: Pair, order: RetargetOrder) -> tuple[Clip, BoneMap]:
+    """Clip and map of an order."""
+    clip, source = pair.clip, order.source
+    if clip is None:
+        clip = choose_clip(pair.source, source.clip, order.request.fps, index=source.index)
+    bones = bone_map(pair.source, pair.target, order.request)
+    require_work(clip, pair.source, pair.target, bones)
+    return clip, bones
+
+
+def _retargeting(pair: Pair, clip: Clip, bones: BoneMap) -> Animate:
+    """What a generation runs."""
+
+    def animate(
+        _: Rig,
+        request: RetargetRequest,
+        __: None,
+        /,
+        *,
+        progress: OnProgress | None,
+        should_stop: ShouldStop | None,
+    ) -> Retargeted:
+        return retarget_clip(
+            clip, pair.source, pair.target, request, bones=bones, progress=progress, should_stop=should_stop
+        )
+
+    return animate
 
 
 def _header(order: RetargetOrder, pair: Pair, clip: Clip) -> pb.Header:

@@ -786,7 +786,7 @@ class Header(_message.Message):
     quaternion_order: _rig_pb2.QuaternionOrder.ValueType
     rig_id: _builtins.str
     prompt: _builtins.str
-    """The prompt as the model gets it: trimmed, runs of blanks made one."""
+    """The prompt as the model gets it: trimmed, runs of blanks made one. Of Retarget: the clip's name."""
     seed: _builtins.int
     """Seed of variant 0."""
     seconds: _builtins.float
@@ -1079,7 +1079,9 @@ class ClipSummary(_message.Message):
     rotation numbers, then its T * 3 translation numbers.
     """
     confidence: _builtins.float
-    """0 to 1: how well the generated views agreed on where the joints are. Below about 0.5 the motion is doubtful."""
+    """0 to 1: how well the generated views agreed on where the joints are. Below about 0.5 the motion is doubtful. Of Retarget:
+    how sure the bone map is.
+    """
     @_builtins.property
     def timings(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageSeconds]: ...
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from animax.v1 import animation_service_pb2 as animax_dot_v1_dot_animation__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n animax/v1/retarget_service.proto\x12\tanimax.v1\x1a!animax/v1/animation_service.proto\"l\n\nClipSource\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x13.animax.v1.FileClipH\x00\x12!\n\x03job\x18\x02 \x01(\x0b\x32\x12.animax.v1.JobClipH\x00\x12\x0e\n\x06\x66\x61\x63ing\x18\x03 \x03(\x02\x42\x06\n\x04\x63lip\"(\n\x08\x46ileClip\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63lip\x18\x02 \x01(\t\"*\n\x07JobClip\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\r\"g\n\tChainPair\x12\x0e\n\x06source\x18\x01 \x03(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12&\n\x08\x66ound_by\x18\x03 \x01(\x0e\x32\x14.animax.v1.MapSource\x12\x12\n\nconfidence\x18\x04 \x01(\x02\"^\n\x07\x42oneMap\x12$\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x14.animax.v1.ChainPair\x12\x15\n\runused_source\x18\x02 \x03(\t\x12\x16\n\x0eresting_target\x18\x03 \x03(\t\"\xa0\x01\n\x0fMapBonesRequest\x12%\n\x06source\x18\x01 \x01(\x0b\x32\x15.animax.v1.ClipSource\x12\x15\n\rtarget_rig_id\x18\x02 \x01(\t\x12\x15\n\rtarget_facing\x18\x03 \x03(\x02\x12$\n\x08\x62one_map\x18\x04 \x01(\x0b\x32\x12.animax.v1.BoneMap\x12\x12\n\nonly_given\x18\x05 \x01(\x08\"8\n\x10MapBonesResponse\x12$\n\x08\x62one_map\x18\x01 \x01(\x0b\x32\x12.animax.v1.BoneMap\"\xbb\x02\n\x0fRetargetRequest\x12%\n\x06source\x18\x01 \x01(\x0b\x32\x15.animax.v1.ClipSource\x12\x15\n\rtarget_rig_id\x18\x02 \x01(\t\x12\x15\n\rtarget_facing\x18\x03 \x03(\x02\x12$\n\x08\x62one_map\x18\x04 \x01(\x0b\x32\x12.animax.v1.BoneMap\x12\x12\n\nonly_given\x18\x05 \x01(\x08\x12\x10\n\x03\x66ps\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12&\n\troot_mode\x18\x07 \x01(\x0e\x32\x13.animax.v1.RootMode\x12\x19\n\x0c\x66oot_cleanup\x18\x08 \x01(\x08H\x01\x88\x01\x01\x12+\n\x0c\x66ile_formats\x18\t \x03(\x0e\x32\x15.animax.v1.FileFormatB\x06\n\x04_fpsB\x0f\n\r_foot_cleanup\"\xb5\x02\n\x10RetargetResponse\x12#\n\x06header\x18\x01 \x01(\x0b\x32\x11.animax.v1.HeaderH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.animax.v1.ProgressH\x00\x12*\n\nclip_start\x18\x03 \x01(\x0b\x32\x14.animax.v1.ClipStartH\x00\x12#\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x11.animax.v1.FramesH\x00\x12*\n\nfile_chunk\x18\x05 \x01(\x0b\x32\x14.animax.v1.FileChunkH\x00\x12%\n\x07summary\x18\x06 \x01(\x0b\x32\x12.animax.v1.SummaryH\x00\x12&\n\x08\x62one_map\x18\x14 \x01(\x0b\x32\x12.animax.v1.BoneMapH\x00\x42\x07\n\x05\x65vent*h\n\tMapSource\x12\x1a\n\x16MAP_SOURCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMAP_SOURCE_NAME\x10\x01\x12\x14\n\x10MAP_SOURCE_SHAPE\x10\x02\x12\x14\n\x10MAP_SOURCE_GIVEN\x10\x03\x32\x9d\x01\n\x0fRetargetService\x12\x43\n\x08MapBones\x12\x1a.animax.v1.MapBonesRequest\x1a\x1b.animax.v1.MapBonesResponse\x12\x45\n\x08Retarget\x12\x1a.animax.v1.RetargetRequest\x1a\x1b.animax.v1.RetargetResponse0\x01\x42\x0c\xaa\x02\tAnimax.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n animax/v1/retarget_service.proto\x12\tanimax.v1\x1a!animax/v1/animation_service.proto\"l\n\nClipSource\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x13.animax.v1.FileClipH\x00\x12!\n\x03job\x18\x02 \x01(\x0b\x32\x12.animax.v1.JobClipH\x00\x12\x0e\n\x06\x66\x61\x63ing\x18\x03 \x03(\x02\x42\x06\n\x04\x63lip\"P\n\x08\x46ileClip\x12\x0e\n\x06rig_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63lip\x18\x02 \x01(\t\x12\x17\n\nclip_index\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_clip_index\"*\n\x07JobClip\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\r\"g\n\tChainPair\x12\x0e\n\x06source\x18\x01 \x03(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12&\n\x08\x66ound_by\x18\x03 \x01(\x0e\x32\x14.animax.v1.MapSource\x12\x12\n\nconfidence\x18\x04 \x01(\x02\"^\n\x07\x42oneMap\x12$\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x14.animax.v1.ChainPair\x12\x15\n\runused_source\x18\x02 \x03(\t\x12\x16\n\x0eresting_target\x18\x03 \x03(\t\"\xa0\x01\n\x0fMapBonesRequest\x12%\n\x06source\x18\x01 \x01(\x0b\x32\x15.animax.v1.ClipSource\x12\x15\n\rtarget_rig_id\x18\x02 \x01(\t\x12\x15\n\rtarget_facing\x18\x03 \x03(\x02\x12$\n\x08\x62one_map\x18\x04 \x01(\x0b\x32\x12.animax.v1.BoneMap\x12\x12\n\nonly_given\x18\x05 \x01(\x08\"J\n\x10MapBonesResponse\x12$\n\x08\x62one_map\x18\x01 \x01(\x0b\x32\x12.animax.v1.BoneMap\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\xe3\x02\n\x0fRetargetRequest\x12%\n\x06source\x18\x01 \x01(\x0b\x32\x15.animax.v1.ClipSource\x12\x15\n\rtarget_rig_id\x18\x02 \x01(\t\x12\x15\n\rtarget_facing\x18\x03 \x03(\x02\x12$\n\x08\x62one_map\x18\x04 \x01(\x0b\x32\x12.animax.v1.BoneMap\x12\x12\n\nonly_given\x18\x05 \x01(\x08\x12\x10\n\x03\x66ps\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12&\n\troot_mode\x18\x07 \x01(\x0e\x32\x13.animax.v1.RootMode\x12\x19\n\x0c\x66oot_cleanup\x18\x08 \x01(\x08H\x01\x88\x01\x01\x12+\n\x0c\x66ile_formats\x18\t \x03(\x0e\x32\x15.animax.v1.FileFormat\x12\x17\n\nroot_scale\x18\n \x01(\x01H\x02\x88\x01\x01\x42\x06\n\x04_fpsB\x0f\n\r_foot_cleanupB\r\n\x0b_root_scale\"\xb5\x02\n\x10RetargetResponse\x12#\n\x06header\x18\x01 \x01(\x0b\x32\x11.animax.v1.HeaderH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.animax.v1.ProgressH\x00\x12*\n\nclip_start\x18\x03 \x01(\x0b\x32\x14.animax.v1.ClipStartH\x00\x12#\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x11.animax.v1.FramesH\x00\x12*\n\nfile_chunk\x18\x05 \x01(\x0b\x32\x14.animax.v1.FileChunkH\x00\x12%\n\x07summary\x18\x06 \x01(\x0b\x32\x12.animax.v1.SummaryH\x00\x12&\n\x08\x62one_map\x18\x14 \x01(\x0b\x32\x12.animax.v1.BoneMapH\x00\x42\x07\n\x05\x65vent*h\n\tMapSource\x12\x1a\n\x16MAP_SOURCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMAP_SOURCE_NAME\x10\x01\x12\x14\n\x10MAP_SOURCE_SHAPE\x10\x02\x12\x14\n\x10MAP_SOURCE_GIVEN\x10\x03\x32\x9d\x01\n\x0fRetargetService\x12\x43\n\x08MapBones\x12\x1a.animax.v1.MapBonesRequest\x1a\x1b.animax.v1.MapBonesResponse\x12\x45\n\x08Retarget\x12\x1a.animax.v1.RetargetRequest\x1a\x1b.animax.v1.RetargetResponse0\x01\x42\x0c\xaa\x02\tAnimax.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'animax.v1.retarget_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\252\002\tAnimax.V1'
-  _globals['_MAPSOURCE']._serialized_start=1330
-  _globals['_MAPSOURCE']._serialized_end=1434
+  _globals['_MAPSOURCE']._serialized_start=1428
+  _globals['_MAPSOURCE']._serialized_end=1532
   _globals['_CLIPSOURCE']._serialized_start=82
   _globals['_CLIPSOURCE']._serialized_end=190
   _globals['_FILECLIP']._serialized_start=192
-  _globals['_FILECLIP']._serialized_end=232
-  _globals['_JOBCLIP']._serialized_start=234
-  _globals['_JOBCLIP']._serialized_end=276
-  _globals['_CHAINPAIR']._serialized_start=278
-  _globals['_CHAINPAIR']._serialized_end=381
-  _globals['_BONEMAP']._serialized_start=383
-  _globals['_BONEMAP']._serialized_end=477
-  _globals['_MAPBONESREQUEST']._serialized_start=480
-  _globals['_MAPBONESREQUEST']._serialized_end=640
-  _globals['_MAPBONESRESPONSE']._serialized_start=642
-  _globals['_MAPBONESRESPONSE']._serialized_end=698
-  _globals['_RETARGETREQUEST']._serialized_start=701
-  _globals['_RETARGETREQUEST']._serialized_end=1016
-  _globals['_RETARGETRESPONSE']._serialized_start=1019
-  _globals['_RETARGETRESPONSE']._serialized_end=1328
-  _globals['_RETARGETSERVICE']._serialized_start=1437
-  _globals['_RETARGETSERVICE']._serialized_end=1594
+  _globals['_FILECLIP']._serialized_end=272
+  _globals['_JOBCLIP']._serialized_start=274
+  _globals['_JOBCLIP']._serialized_end=316
+  _globals['_CHAINPAIR']._serialized_start=318
+  _globals['_CHAINPAIR']._serialized_end=421
+  _globals['_BONEMAP']._serialized_start=423
+  _globals['_BONEMAP']._serialized_end=517
+  _globals['_MAPBONESREQUEST']._serialized_start=520
+  _globals['_MAPBONESREQUEST']._serialized_end=680
+  _globals['_MAPBONESRESPONSE']._serialized_start=682
+  _globals['_MAPBONESRESPONSE']._serialized_end=756
+  _globals['_RETARGETREQUEST']._serialized_start=759
+  _globals['_RETARGETREQUEST']._serialized_end=1114
+  _globals['_RETARGETRESPONSE']._serialized_start=1117
+  _globals['_RETARGETRESPONSE']._serialized_end=1426
+  _globals['_RETARGETSERVICE']._serialized_start=1535
+  _globals['_RETARGETSERVICE']._serialized_end=1692
 # @@protoc_insertion_point(module_scope)

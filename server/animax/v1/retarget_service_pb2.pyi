@@ -90,23 +90,29 @@ class FileClip(_message.Message):
 
     RIG_ID_FIELD_NUMBER: _builtins.int
     CLIP_FIELD_NUMBER: _builtins.int
+    CLIP_INDEX_FIELD_NUMBER: _builtins.int
     rig_id: _builtins.str
     """From UploadAsset or HasAsset."""
     clip: _builtins.str
     """Name of an animation in that file; an animation without a name is "animation_" and its index. May be empty where there
     is only one.
     """
+    clip_index: _builtins.int
+    """In place of `clip`: its number in the file, from 0. Needed where several have one name."""
     def __init__(
         self,
         *,
         rig_id: _builtins.str = ...,
         clip: _builtins.str = ...,
+        clip_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clip_index", b"_clip_index", "clip_index", b"clip_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "rig_id", b"rig_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clip_index", b"_clip_index", "clip", b"clip", "clip_index", b"clip_index", "rig_id", b"rig_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clip_index: _TypeAlias = _typing.Literal["clip_index"]  # noqa: Y015
+    _WhichOneofArgType__clip_index: _TypeAlias = _typing.Literal["_clip_index", b"_clip_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clip_index) -> _WhichOneofReturnType__clip_index | None: ...
 
 Global___FileClip: _TypeAlias = FileClip  # noqa: Y015
 
@@ -255,16 +261,22 @@ class MapBonesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BONE_MAP_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def bone_map(self) -> Global___BoneMap: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What should be looked at, one sentence each."""
+
     def __init__(
         self,
         *,
         bone_map: Global___BoneMap | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bone_map", b"bone_map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bone_map", b"bone_map"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bone_map", b"bone_map", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +295,7 @@ class RetargetRequest(_message.Message):
     ROOT_MODE_FIELD_NUMBER: _builtins.int
     FOOT_CLEANUP_FIELD_NUMBER: _builtins.int
     FILE_FORMATS_FIELD_NUMBER: _builtins.int
+    ROOT_SCALE_FIELD_NUMBER: _builtins.int
     target_rig_id: _builtins.str
     """The rig that shall move."""
     only_given: _builtins.bool
@@ -293,6 +306,8 @@ class RetargetRequest(_message.Message):
     """Left out: the travel of the clip, scaled by the bodies' heights."""
     foot_cleanup: _builtins.bool
     """Pin feet that touch the ground. Left out: true."""
+    root_scale: _builtins.float
+    """How far the body travels over the ground, times the ratio of the bodies' heights; 0 to 10. Left out: 1."""
     @_builtins.property
     def source(self) -> Global___ClipSource: ...
     @_builtins.property
@@ -321,19 +336,24 @@ class RetargetRequest(_message.Message):
         root_mode: _animation_service_pb2.RootMode.ValueType = ...,
         foot_cleanup: _builtins.bool | None = ...,
         file_formats: _abc.Iterable[_animation_service_pb2.FileFormat.ValueType] | None = ...,
+        root_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "bone_map", b"bone_map", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_root_scale", b"_root_scale", "bone_map", b"bone_map", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "root_scale", b"root_scale", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "bone_map", b"bone_map", "file_formats", b"file_formats", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "only_given", b"only_given", "root_mode", b"root_mode", "source", b"source", "target_facing", b"target_facing", "target_rig_id", b"target_rig_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup", "_fps", b"_fps", "_root_scale", b"_root_scale", "bone_map", b"bone_map", "file_formats", b"file_formats", "foot_cleanup", b"foot_cleanup", "fps", b"fps", "only_given", b"only_given", "root_mode", b"root_mode", "root_scale", b"root_scale", "source", b"source", "target_facing", b"target_facing", "target_rig_id", b"target_rig_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__foot_cleanup: _TypeAlias = _typing.Literal["foot_cleanup"]  # noqa: Y015
     _WhichOneofArgType__foot_cleanup: _TypeAlias = _typing.Literal["_foot_cleanup", b"_foot_cleanup"]  # noqa: Y015
     _WhichOneofReturnType__fps: _TypeAlias = _typing.Literal["fps"]  # noqa: Y015
     _WhichOneofArgType__fps: _TypeAlias = _typing.Literal["_fps", b"_fps"]  # noqa: Y015
+    _WhichOneofReturnType__root_scale: _TypeAlias = _typing.Literal["root_scale"]  # noqa: Y015
+    _WhichOneofArgType__root_scale: _TypeAlias = _typing.Literal["_root_scale", b"_root_scale"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__foot_cleanup) -> _WhichOneofReturnType__foot_cleanup | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fps) -> _WhichOneofReturnType__fps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__root_scale) -> _WhichOneofReturnType__root_scale | None: ...
 
 Global___RetargetRequest: _TypeAlias = RetargetRequest  # noqa: Y015
 

@@ -33,8 +33,14 @@ class RetargetServiceStub:
     forward, along chains of bones: unbranched runs, a leg or a tail each. Which chain drives which is found by names and
     shape. MapBones tells what would be found; whoever knows better sends corrections with the request.
 
-    Errors. As at AnimationService, those of a job's result as at JobService. A joint or animation that does not exist is an
-    OPTION_OUT_OF_RANGE that names it.
+    Errors. As at AnimationService, those of a job's result as at JobService. A joint that does not exist is an
+    OPTION_OUT_OF_RANGE that names it; an animation that does not exist, or that could be one of several, one that names those
+    there are. And:
+
+      code                 reason               retry  when
+      FAILED_PRECONDITION  BONES_UNMATCHED      no     nothing of the source drives anything of the target: send a bone_map
+
+    Cancelling. Cancel the RPC: the work stops before its next block of frames.
     """
 
     @_typing.overload
@@ -46,10 +52,10 @@ class RetargetServiceStub:
     Retarget: _grpc.UnaryStreamMultiCallable[_retarget_service_pb2.RetargetRequest, _retarget_service_pb2.RetargetResponse]
     """Retargets a clip. On success the stream is, in this order:
 
-      header       exactly one, when its turn has come: skeleton, stance and rig_id are the target's, `prompt` is the
-                   clip's name; model, seed, guidance and steps have no meaning
+      header       exactly one, before any waiting: skeleton, stance and rig_id are the target's, `prompt` is the clip's
+                   name; model, seed, guidance and steps have no meaning
       bone_map     exactly one
-      progress     any number; at least one a second
+      progress     any number; at least one a second while queued or at work
       clip_start   exactly one, of variant 0
       frames       as in AnimateResponse
       file_chunk   for each of file_formats, in the order asked
@@ -64,8 +70,14 @@ class RetargetServiceAsyncStub(RetargetServiceStub):
     forward, along chains of bones: unbranched runs, a leg or a tail each. Which chain drives which is found by names and
     shape. MapBones tells what would be found; whoever knows better sends corrections with the request.
 
-    Errors. As at AnimationService, those of a job's result as at JobService. A joint or animation that does not exist is an
-    OPTION_OUT_OF_RANGE that names it.
+    Errors. As at AnimationService, those of a job's result as at JobService. A joint that does not exist is an
+    OPTION_OUT_OF_RANGE that names it; an animation that does not exist, or that could be one of several, one that names those
+    there are. And:
+
+      code                 reason               retry  when
+      FAILED_PRECONDITION  BONES_UNMATCHED      no     nothing of the source drives anything of the target: send a bone_map
+
+    Cancelling. Cancel the RPC: the work stops before its next block of frames.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -74,10 +86,10 @@ class RetargetServiceAsyncStub(RetargetServiceStub):
     Retarget: _aio.UnaryStreamMultiCallable[_retarget_service_pb2.RetargetRequest, _retarget_service_pb2.RetargetResponse]  # type: ignore[assignment]
     """Retargets a clip. On success the stream is, in this order:
 
-      header       exactly one, when its turn has come: skeleton, stance and rig_id are the target's, `prompt` is the
-                   clip's name; model, seed, guidance and steps have no meaning
+      header       exactly one, before any waiting: skeleton, stance and rig_id are the target's, `prompt` is the clip's
+                   name; model, seed, guidance and steps have no meaning
       bone_map     exactly one
-      progress     any number; at least one a second
+      progress     any number; at least one a second while queued or at work
       clip_start   exactly one, of variant 0
       frames       as in AnimateResponse
       file_chunk   for each of file_formats, in the order asked
@@ -91,8 +103,14 @@ class RetargetServiceServicer(metaclass=_abc_1.ABCMeta):
     forward, along chains of bones: unbranched runs, a leg or a tail each. Which chain drives which is found by names and
     shape. MapBones tells what would be found; whoever knows better sends corrections with the request.
 
-    Errors. As at AnimationService, those of a job's result as at JobService. A joint or animation that does not exist is an
-    OPTION_OUT_OF_RANGE that names it.
+    Errors. As at AnimationService, those of a job's result as at JobService. A joint that does not exist is an
+    OPTION_OUT_OF_RANGE that names it; an animation that does not exist, or that could be one of several, one that names those
+    there are. And:
+
+      code                 reason               retry  when
+      FAILED_PRECONDITION  BONES_UNMATCHED      no     nothing of the source drives anything of the target: send a bone_map
+
+    Cancelling. Cancel the RPC: the work stops before its next block of frames.
     """
 
     @_abc_1.abstractmethod
@@ -111,10 +129,10 @@ class RetargetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_retarget_service_pb2.RetargetResponse], _abc.AsyncIterator[_retarget_service_pb2.RetargetResponse]]:
         """Retargets a clip. On success the stream is, in this order:
 
-          header       exactly one, when its turn has come: skeleton, stance and rig_id are the target's, `prompt` is the
-                       clip's name; model, seed, guidance and steps have no meaning
+          header       exactly one, before any waiting: skeleton, stance and rig_id are the target's, `prompt` is the clip's
+                       name; model, seed, guidance and steps have no meaning
           bone_map     exactly one
-          progress     any number; at least one a second
+          progress     any number; at least one a second while queued or at work
           clip_start   exactly one, of variant 0
           frames       as in AnimateResponse
           file_chunk   for each of file_formats, in the order asked

@@ -39,6 +39,7 @@ _TABLE: tuple[tuple[type[AnimaxError], grpc.StatusCode, str], ...] = (
     (errors.UnknownJobError, grpc.StatusCode.NOT_FOUND, "JOB_UNKNOWN"),
     (errors.ResultExpiredError, grpc.StatusCode.NOT_FOUND, "RESULT_EXPIRED"),
     (errors.RequestIdError, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    (errors.BoneMapError, grpc.StatusCode.FAILED_PRECONDITION, "BONES_UNMATCHED"),
     (errors.ModelError, grpc.StatusCode.FAILED_PRECONDITION, "MODEL_INVALID"),
     (errors.EngineError, grpc.StatusCode.UNAVAILABLE, "ENGINE_FAILED"),
     (errors.GenerationError, grpc.StatusCode.ABORTED, "NO_MOTION"),

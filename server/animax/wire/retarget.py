@@ -12,6 +12,7 @@ from animax.motion.bone_matching import left_over
 from animax.request import MAX_NAMES, RetargetRequest
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import retarget_service_pb2 as retarget_pb
+from animax.wire.clip import CONTENT_BYTES
 from animax.wire.request import FILE_FORMATS, ROOT_MODE_VALUES, ROOT_MODES, check_file_formats, check_rig_id
 
 MAP_SOURCES: dict[FoundBy, retarget_pb.MapSource.ValueType] = {
@@ -29,6 +30,7 @@ class Source:
     Attributes:
         rig_id: of the file; empty for a job.
         clip: animation in the file; may be empty where there is only one.
+        index: of the animation, in place of its name.
         job_id: of the job; empty for a file.
         variant: of the job.
         facing: x, y, z in file space; empty trusts the rig's own stance.
@@ -36,6 +38,7 @@ class Source:
 
     rig_id: str = ""
     clip: str = ""
+    index: int | None = None
     job_id: str = ""
     variant: int = 0
     facing: tuple[float, ...] = ()
@@ -73,6 +76,7 @@ def read_retarget_request(message: retarget_pb.RetargetRequest) -> RetargetOrder
         only_given=message.only_given,
         fps=message.fps if message.HasField("fps") else None,
         root_mode=ROOT_MODES.get(message.root_mode),
+        root_scale=message.root_scale if message.HasField("root_scale") else 1.0,
         foot_cleanup=message.foot_cleanup if message.HasField("foot_cleanup") else True,
     )
     return RetargetOrder(
@@ -105,7 +109,10 @@ def _read_source(message: retarget_pb.ClipSource) -> Source:
     kind = message.WhichOneof("clip")
     if kind == "file":
         rig_id = check_rig_id(message.file.rig_id, "source.file.rig_id")
-        return Source(rig_id=rig_id, clip=message.file.clip, facing=tuple(message.facing))
+        index = message.file.clip_index if message.file.HasField("clip_index") else None
+        if index is not None and message.file.clip:
+            raise OptionError("source.file.clip_index", index, "a clip's name or its index, not both")
+        return Source(rig_id=rig_id, clip=message.file.clip, index=index, facing=tuple(message.facing))
     if kind == "job":
         return Source(job_id=message.job.job_id, variant=message.job.variant, facing=tuple(message.facing))
     raise OptionError("source", kind, "a clip of an uploaded file, or of a job")
@@ -126,7 +133,11 @@ def read_bone_map(message: retarget_pb.BoneMap) -> BoneMap:
 
 
 def bone_map_message(bones: BoneMap, source: Rig, target: Rig) -> retarget_pb.BoneMap:
-    """A map as its message, with what it leaves over."""
+    """A map as its message, with what it leaves over.
+
+    Raises:
+        OptionError: it is larger than a message may be.
+    """
     unused, resting = left_over(bones, source, target)
     chains = [
         retarget_pb.ChainPair(
@@ -134,7 +145,37 @@ def bone_map_message(bones: BoneMap, source: Rig, target: Rig) -> retarget_pb.Bo
         )
         for pair in bones.pairs
     ]
-    return retarget_pb.BoneMap(chains=chains, unused_source=unused, resting_target=resting)
+    message = retarget_pb.BoneMap(chains=chains, unused_source=unused, resting_target=resting)
+    if message.ByteSize() > CONTENT_BYTES:
+        raise OptionError(
+            "bone_map", f"{message.ByteSize()} bytes", f"at most {CONTENT_BYTES}, names of joints included"
+        )
+    return message
+
+
+@dataclass(frozen=True)
+class MappedBones:
+    """An answer of ``MapBones``.
+
+    Attributes:
+        bones: the map, with how each pair was found.
+        unused: joints that move the source's surface and drive nothing.
+        resting: joints that move the target's surface and are driven by nothing.
+        warnings: what should be looked at, one sentence each.
+    """
+
+    bones: BoneMap
+    unused: tuple[str, ...]
+    resting: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @staticmethod
+    def of(message: retarget_pb.MapBonesResponse) -> MappedBones:
+        """That of a message."""
+        told = message.bone_map
+        return MappedBones(
+            found_map(told), tuple(told.unused_source), tuple(told.resting_target), tuple(message.warnings)
+        )
 
 
 def found_map(message: retarget_pb.BoneMap) -> BoneMap:
@@ -153,18 +194,26 @@ def found_map(message: retarget_pb.BoneMap) -> BoneMap:
 
 
 def clip_source(
-    clip: str = "", *, rig_id: str = "", job_id: str = "", variant: int = 0, facing: Sequence[float] = ()
+    clip: str | int = "", *, rig_id: str = "", job_id: str = "", variant: int = 0, facing: Sequence[float] = ()
 ) -> retarget_pb.ClipSource:
     """A clip of a file, or of a job, as its message.
 
+    Args:
+        clip: name of an animation of the file, or its number; empty for its only one.
+        rig_id: of the uploaded file.
+        job_id: of the job.
+        variant: of the job.
+        facing: x, y, z that the source's rig faces; empty trusts the server's estimate.
+
     Raises:
-        OptionError: neither or both are named.
+        OptionError: neither or both of file and job are named.
     """
     if bool(rig_id) == bool(job_id):
         raise OptionError("source", f"rig {rig_id!r} and job {job_id!r}", "one of the two")
     if job_id:
         return retarget_pb.ClipSource(job=retarget_pb.JobClip(job_id=job_id, variant=variant), facing=facing)
-    return retarget_pb.ClipSource(file=retarget_pb.FileClip(rig_id=rig_id, clip=clip), facing=facing)
+    which = {"clip_index": clip} if isinstance(clip, int) else {"clip": clip}
+    return retarget_pb.ClipSource(file=retarget_pb.FileClip(rig_id=rig_id, **which), facing=facing)
 
 
 def retarget_message(
@@ -191,6 +240,7 @@ def retarget_message(
         only_given=request.only_given,
         fps=request.fps,
         root_mode=ROOT_MODE_VALUES[request.root_mode] if request.root_mode else pb.ROOT_MODE_UNSPECIFIED,
+        root_scale=request.root_scale,
         foot_cleanup=request.foot_cleanup,
         file_formats=[FILE_FORMATS[name] for name in file_formats],
     )
