@@ -27,7 +27,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 
@@ -49,7 +49,7 @@ from animax.wire.interactive import opening_message
 from animax.wire.jobs import create_message, list_message, result_message
 from animax.wire.request import animate_request_message
 from animax.wire.retarget import MappedBones, clip_source, map_message, retarget_message
-from animax.wire.stream import Event, Result, StreamReader
+from animax.wire.stream import Event, Result, StreamReader, breach
 
 __all__ = [
     "AnimationStream",
@@ -64,6 +64,7 @@ __all__ = [
     "clip_source",
 ]
 
+Message = TypeVar("Message")
 OnProgress = Callable[[pb.Progress], object]
 PLAIN = RetargetRequest()
 """Everything is found, nothing is changed."""
@@ -125,7 +126,7 @@ class Client:
     def capabilities(self) -> pb.GetCapabilitiesResponse:
         """What the server can do and where its limits are."""
         with typed_errors():
-            return self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout)
+            return answered(self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout))
 
     def upload(self, source: str | Path | bytes, *, name: str | None = None) -> asset_pb.Rig:
         """Make sure that the server has a rig; it is sent only if it is not there.
@@ -140,10 +141,10 @@ class Client:
         """
         messages = upload_messages(*read_source(source, name))
         with typed_errors():
-            known = self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout)
+            known = answered(self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout))
             if known.HasField("rig"):
                 return known.rig
-            return self._assets.UploadAsset(iter(messages), timeout=self._timeout).rig
+            return answered(self._assets.UploadAsset(iter(messages), timeout=self._timeout)).rig
 
     def animate(
         self,
@@ -203,7 +204,7 @@ class Client:
         """
         message = create_message(order_message(rig_id, request, variants, facing, files, model), request_id, labels)
         with typed_errors():
-            return self._jobs.CreateAnimationJob(message, timeout=self._timeout).job
+            return answered(self._jobs.CreateAnimationJob(message, timeout=self._timeout)).job
 
     def get_job(self, job_id: str) -> job_pb.Job:
         """A job as it stands.
@@ -212,7 +213,7 @@ class Client:
             UnknownJobError: there is none of this id.
         """
         with typed_errors():
-            return self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout).job
+            return answered(self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout)).job
 
     def list_jobs(
         self,
@@ -233,7 +234,7 @@ class Client:
         message = list_message(states, rig_id, labels, page_size)
         while True:
             with typed_errors():
-                page = self._jobs.ListJobs(message, timeout=self._timeout)
+                page = answered(self._jobs.ListJobs(message, timeout=self._timeout))
             yield from page.jobs
             if not page.next_page_token:
                 return
@@ -242,7 +243,7 @@ class Client:
     def cancel_job(self, job_id: str) -> job_pb.Job:
         """Cancel a job; what has ended stays as it is. Returns how it stands then."""
         with typed_errors():
-            return self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout).job
+            return answered(self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout)).job
 
     def watch_job(self, job_id: str, *, after: int = 0) -> Iterator[job_pb.Job]:
         """The job after each of its changes, to its end.
@@ -319,7 +320,7 @@ class Client:
         """
         message = map_message(source, target, request, facing=facing_numbers(facing))
         with typed_errors():
-            return MappedBones.of(self._retargeting.MapBones(message, timeout=self._timeout))
+            return MappedBones.of(answered(self._retargeting.MapBones(message, timeout=self._timeout)))
 
     def retarget(
         self,
@@ -438,16 +439,16 @@ class AsyncClient:
     async def capabilities(self) -> pb.GetCapabilitiesResponse:
         """See ``Client.capabilities``."""
         with typed_errors():
-            return await self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout)
+            return answered(await self._animation.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=self._timeout))
 
     async def upload(self, source: str | Path | bytes, *, name: str | None = None) -> asset_pb.Rig:
         """See ``Client.upload``."""
         messages = upload_messages(*read_source(source, name))
         with typed_errors():
-            known = await self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout)
+            known = answered(await self._assets.HasAsset(has_message(messages[0]), timeout=self._timeout))
             if known.HasField("rig"):
                 return known.rig
-            return (await self._assets.UploadAsset(iter(messages), timeout=self._timeout)).rig
+            return answered(await self._assets.UploadAsset(iter(messages), timeout=self._timeout)).rig
 
     def animate(
         self,
@@ -479,12 +480,12 @@ class AsyncClient:
         """See ``Client.create_job``."""
         message = create_message(order_message(rig_id, request, variants, facing, files, model), request_id, labels)
         with typed_errors():
-            return (await self._jobs.CreateAnimationJob(message, timeout=self._timeout)).job
+            return answered(await self._jobs.CreateAnimationJob(message, timeout=self._timeout)).job
 
     async def get_job(self, job_id: str) -> job_pb.Job:
         """See ``Client.get_job``."""
         with typed_errors():
-            return (await self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout)).job
+            return answered(await self._jobs.GetJob(job_pb.GetJobRequest(job_id=job_id), timeout=self._timeout)).job
 
     async def list_jobs(
         self,
@@ -498,7 +499,7 @@ class AsyncClient:
         message = list_message(states, rig_id, labels, page_size)
         while True:
             with typed_errors():
-                page = await self._jobs.ListJobs(message, timeout=self._timeout)
+                page = answered(await self._jobs.ListJobs(message, timeout=self._timeout))
             for job in page.jobs:
                 yield job
             if not page.next_page_token:
@@ -508,7 +509,9 @@ class AsyncClient:
     async def cancel_job(self, job_id: str) -> job_pb.Job:
         """See ``Client.cancel_job``."""
         with typed_errors():
-            return (await self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout)).job
+            return answered(
+                await self._jobs.CancelJob(job_pb.CancelJobRequest(job_id=job_id), timeout=self._timeout)
+            ).job
 
     async def watch_job(self, job_id: str, *, after: int = 0) -> AsyncIterator[job_pb.Job]:
         """See ``Client.watch_job``."""
@@ -548,7 +551,7 @@ class AsyncClient:
         """See ``Client.map_bones``."""
         message = map_message(source, target, request, facing=facing_numbers(facing))
         with typed_errors():
-            return MappedBones.of(await self._retargeting.MapBones(message, timeout=self._timeout))
+            return MappedBones.of(answered(await self._retargeting.MapBones(message, timeout=self._timeout)))
 
     def retarget(
         self,
@@ -615,6 +618,17 @@ class AsyncAnimationStream:
 def facing_numbers(facing: str | Sequence[float] | None) -> list[float]:
     """x, y, z of a facing; nothing where it is left to the server."""
     return [] if facing is None else direction(facing, "facing").tolist()
+
+
+def answered(message: Message | None) -> Message:
+    """The answer of a unary call. gRPC gives None for one without, which bytes that were harmed on the way can make.
+
+    Raises:
+        StreamError: there is none.
+    """
+    if message is None:
+        raise breach("the call ended well, but without its answer")
+    return message
 
 
 def read_source(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from animax.client import AsyncClient, Client
-from animax.errors import AssetError, Cancelled, DeadlineExceeded, OptionError, UnavailableError
+from animax.errors import (
+    AssetError,
+    Cancelled,
+    DeadlineExceeded,
+    OptionError,
+    ServiceError,
+    StreamError,
+    UnavailableError,
+)
 from animax.request import Request
 from animax.v1 import animation_service_pb2 as pb
 from tests.service.conftest import Running, serving_in_thread
@@ -73,3 +82,27 @@ async def test_blocking_and_asyncio_clients_agree(running: Running, client: Asyn
 
     here = (await client.animate(rig_id, Request("hops", seed=3)).collect()).clip.pose.rotations
     np.testing.assert_array_equal(await asyncio.to_thread(blocking), here)
+
+
+async def test_a_call_that_ends_well_without_an_answer_breaks_the_contract() -> None:
+    async def nothing(requests: object, context: object) -> None:
+        pass
+
+    handlers = {name: grpc.stream_stream_rpc_method_handler(nothing) for name in ("HasAsset", "GetCapabilities")}
+    server = grpc.aio.server()
+    for service in ("AssetService", "AnimationService"):
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(f"animax.v1.{service}", handlers)])
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+
+    def blocking() -> None:
+        with Client(target) as client, pytest.raises(ServiceError):
+            client.capabilities()
+
+    async with AsyncClient(target) as client:
+        with pytest.raises(StreamError, match="without its answer"):
+            await client.capabilities()
+        with pytest.raises(StreamError, match="without its answer"):
+            await client.upload(b"glTF")
+    await asyncio.to_thread(blocking)
+    await server.stop(None)
