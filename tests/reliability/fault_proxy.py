@@ -37,6 +37,7 @@ class FaultProxy:
     Attributes:
         fault: what happens to connections from now on.
         struck: connections to which it has happened.
+        heard: bytes that came from clients, before any harm.
     """
 
     def __init__(self, port: int) -> None:
@@ -45,6 +46,7 @@ class FaultProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self.fault = Fault()
         self.struck = 0
+        self.heard = bytearray()
         self.port = 0
 
     async def open(self) -> None:
@@ -76,7 +78,7 @@ class FaultProxy:
         if not self.fault.to_server:
             there, back = back, there
         for source, sink, fault in ((reader, upstream, there), (upstream_reader, writer, back)):
-            task = asyncio.create_task(self._pump(source, sink, fault, pair))
+            task = asyncio.create_task(self._pump(source, sink, fault, pair, sink is upstream))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -86,10 +88,12 @@ class FaultProxy:
         sink: asyncio.StreamWriter,
         fault: Fault,
         pair: tuple[asyncio.StreamWriter, ...],
+        to_server: bool,
     ) -> None:
         passed = 0
         try:
             while data := await source.read(PIECE):
+                self.heard += data if to_server else b""
                 reached = passed <= fault.at < passed + len(data)
                 if reached:
                     self.struck += fault.kind != "none"

@@ -16,7 +16,7 @@ from animax.cli.bench_target import Target, add_target, describe, driver_of, tar
 from animax.cli.options import new_command, positive
 from animax.cli.progress import ProgressDisplay
 from animax.cli.status import DONE, FAILED
-from animax.errors import OptionError
+from animax.errors import OptionError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,10 @@ async def measure(options: argparse.Namespace, target: Target, display: Progress
         while not load.done():
             await asyncio.wait({load}, timeout=min(SAMPLE_SECONDS, 0.6 * options.minutes))
             minutes = (time.monotonic() - began) / 60
-            levels.append(level_of(await asyncio.to_thread(read_counts, target.url), minutes))
+            try:
+                levels.append(level_of(await asyncio.to_thread(read_counts, target.url), minutes))
+            except UnavailableError:  # a busy machine; one that does not come back is noticed at the end
+                continue
             display.show(f"{minutes:.1f} of {options.minutes:g} minutes, {levels[-1].resident_mib:.0f} MiB")
         await load
         counts = await settled_counts(target.url)

@@ -24,6 +24,7 @@ from animax.service.asset_service import MAX_CHUNK_BYTES, AssetServicer
 from animax.service.boundary import Boundary
 from animax.service.config import ServerConfig
 from animax.service.generation import Animate, Writers
+from animax.service.grpc_port import grpc_server
 from animax.service.interactive_service import Perform, perform
 from animax.service.jobs.backend import JobBackend
 from animax.service.jobs.job_service import JobServicer
@@ -141,7 +142,7 @@ class Server:
             ServiceError: the address cannot be listened on.
         """
         config = self.config
-        server = grpc.aio.server(interceptors=(self._boundary,), options=CHANNEL_OPTIONS)
+        server = grpc_server((self._boundary,), CHANNEL_OPTIONS)
         self._add_services(server, *([self.web.methods] if self.web else []))
         if config.reflection:
             reflection.enable_server_reflection([*filter(None, self._services), reflection.SERVICE_NAME], server)
