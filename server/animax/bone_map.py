@@ -12,7 +12,7 @@ from animax.errors import OptionError
 STRANGE = 1.1
 """Cost above which two chains are not the same part of a body; half the box apart at both ends costs 1."""
 
-SURE = ((-1.0, 1.0), (0.2, 0.86), (0.9, 0.82), (STRANGE, 0.6))
+SURE = ((-1.0, 1.0), (0.3, 0.92), (0.5, 0.87), (0.7, 0.84), (0.9, 0.76), (STRANGE, 0.6))
 """Costs, rising, and what share of such pairs is right: limbs found by shape alone, where names tell which belong
 together (``animax-engine evaluate --retargeting``)."""
 

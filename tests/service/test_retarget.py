@@ -303,10 +303,11 @@ async def test_a_call_that_is_cancelled_or_late_stops_and_gives_its_place_back()
         stream.cancel()
         with pytest.raises(Exception, match="cancel"):
             await reading
-        with pytest.raises(DeadlineExceeded):
-            await client.retarget(source, target, files=["glb"], timeout=0.7).collect()
-        # both threads are at work still: their places are taken until they end
+        late = asyncio.create_task(client.retarget(source, target, files=["glb"], timeout=4).collect())
         await until(lambda: held.entered == 2)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        # both threads are at work still: their places are taken until they end
         with pytest.raises(BusyError):
             await client.retarget(source, target).collect()
         held.gate.set()

@@ -15,6 +15,12 @@ from animax.motion.body import body_root
 
 Array = NDArray[np.float64]
 
+ALIKE = 0.3
+"""Most that the shapes of a left and a right limb differ by, one of them mirrored."""
+MIRROR = np.array([-1.0, 1.0, 1.0] * 3)
+"""From the shape of a left limb to that of a right one."""
+CONTROL = 0.1
+"""Reach, in rest diagonals, up to which a tree of its own is a control (a foot); one that reaches farther is a limb."""
 BODY = 1.0
 """What it counts that two chains both hold their body's root."""
 FAR = 0.8
@@ -46,7 +52,7 @@ class Limbs:
         sides: (N,) 1 for left, -1 for right, 0 for neither, by name.
         titles: what the names of each say.
         body: (N,) whether it holds the body root.
-        apart: (N,) whether it is the first of a tree of its own (foot controls).
+        apart: (N,) whether it is a small tree of its own (foot controls).
     """
 
     chains: tuple[tuple[str, ...], ...]
@@ -124,7 +130,12 @@ def _match(ours: Limbs, theirs: Limbs) -> list[ChainPair]:
             if a and b:
                 cost[i, j] -= len(a & b) / len(a | b)
                 named[i, j] = bool(a & b)
-    rows, columns = linear_sum_assignment(cost - BODY * (ours.body[:, None] & theirs.body))
+    # what is matched on one side is matched alike on the other
+    mirrored = _mirrored(ours), _mirrored(theirs)
+    sided = [other != np.arange(len(other)) for other in mirrored]
+    cost = np.where(sided[0][:, None] & sided[1], (cost + cost[np.ix_(*mirrored)]) / 2, cost)
+    # strange pairs are none: how strange they are must not decide about the others
+    rows, columns = linear_sum_assignment(np.minimum(cost, STRANGE) - BODY * (ours.body[:, None] & theirs.body))
     return [
         ChainPair(ours.chains[i], theirs.chains[j], float(cost[i, j]), "name" if named[i, j] else "shape")
         for j, i in sorted(zip(columns, rows, strict=True))
@@ -132,16 +143,27 @@ def _match(ours: Limbs, theirs: Limbs) -> list[ChainPair]:
     ]
 
 
+def _mirrored(limbs: Limbs) -> NDArray[np.int64]:
+    """(N,) the limb on the other side of the body; itself where there is none."""
+    flipped = limbs.shapes * MIRROR
+    away = np.abs(flipped[:, None] - limbs.shapes).sum(axis=-1)
+    other = away.argmin(axis=1)
+    own = np.arange(len(other))
+    return np.where((other[other] == own) & (away[own, other] < ALIKE), other, own)
+
+
 def _limbs(rig: Rig, chains: list[list[int]]) -> Limbs:
     names, root, apart = rig.skeleton.names, body_root(rig), _detached(rig)
     titles = [_title([names[j] for j in chain]) for chain in chains]
+    shapes = np.array([_shape(rig, chain, root in chain) for chain in chains]).reshape(-1, 9)
+    reach = np.linalg.norm(shapes[:, 6:], axis=-1)
     return Limbs(
         tuple(tuple(names[j] for j in chain) for chain in chains),
-        np.array([_shape(rig, chain, root in chain) for chain in chains]).reshape(-1, 9),
+        shapes,
         np.array([side for side, _ in titles], np.int64),
         tuple(said for _, said in titles),
         np.array([root in chain for chain in chains], bool),
-        np.array([chain[0] in apart for chain in chains], bool),
+        np.array([chain[0] in apart for chain in chains], bool) & (reach <= CONTROL),
     )
 
 
