@@ -205,6 +205,12 @@ def handmade() -> Iterator[tuple[str, bytes]]:
                 )
             ),
         )
+    for path in ([], {}, [["rotation"]]):
+        yield (
+            f"path {path}",
+            edited(lambda g, p=path: g.json["animations"][0]["channels"][0]["target"].update(path=p)),  # type: ignore[misc]
+        )
+    yield "no attributes under a skin", edited(lambda g: g.json["meshes"][0].update(primitives=[{}]))
     picture = base64.b64encode(b"\xff\xd8" + b"\xff\xe0\x00\x02" * 200_000).decode()
     yield (
         "jpeg of markers",

@@ -104,11 +104,12 @@ def read_tracks(rig: Rig, animation: Json, accessors: Accessors, where: str) -> 
     for c, channel in enumerate(objects(animation, "channels", where)):
         at = f"{where}.channels[{c}]"
         target = channel.get("target")
-        if not isinstance(target, dict) or target.get("path") not in PATHS:
+        path = target.get("path") if isinstance(target, dict) else None
+        if not isinstance(target, dict) or not isinstance(path, str) or path not in PATHS:
             continue
         node = optional_index(target, "node", f"{at}.target", nodes)
         if node is not None and node in joint_of:
-            chosen[joint_of[node], target["path"]] = index(channel, "sampler", at, len(samplers))
+            chosen[joint_of[node], path] = index(channel, "sampler", at, len(samplers))
     times: dict[int, Array] = {}
     tracks = []
     for (joint, path), number in chosen.items():

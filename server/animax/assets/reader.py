@@ -138,7 +138,8 @@ def _has_rigid_part(document: Document, nodes: Nodes, node: int, meshes: int, sk
         return True
     mesh = mesh_of(nodes, node, meshes)
     primitives = objects(objects(document.json, "meshes", "glTF")[mesh or 0], "primitives", f"meshes[{mesh}]")
-    return any("JOINTS_0" not in p["attributes"] for p in primitives if isinstance(p.get("attributes"), dict))
+    attributes = [primitive.get("attributes") for primitive in primitives]
+    return any(not isinstance(these, dict) or "JOINTS_0" not in these for these in attributes)
 
 
 def _skeleton(nodes: Nodes, joint_nodes: IntArray) -> tuple[Skeleton, list[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from animax.cli.animate import add_command as add_animate
 from animax.cli.batch import add_command as add_batch
 from animax.cli.bench import add_command as add_bench
+from animax.cli.bench_drain import add_command as add_bench_drain
 from animax.cli.bench_load import add_command as add_bench_load
 from animax.cli.bench_overload import add_command as add_bench_overload
 from animax.cli.bench_soak import add_command as add_bench_soak
@@ -27,7 +28,7 @@ from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
 from animax.errors import AnimaxError, Cancelled, OptionError
 
-BENCHES = ("load", "overload", "soak")
+BENCHES = ("load", "overload", "soak", "drain")
 EPILOG = """\
 exit status:
   0    done
@@ -84,7 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     every = (
         add_animate, add_batch, add_retarget, add_serve, add_work, add_jobs, add_top, add_health, add_inspect,
-        add_bench, add_bench_load, add_bench_overload, add_bench_soak, add_models, add_config, add_token,
+        add_bench, add_bench_load, add_bench_overload, add_bench_soak, add_bench_drain, add_models, add_config,
+        add_token,
     )  # fmt: skip
     for add_command in every:
         add_command(commands)
