@@ -37,6 +37,8 @@ from animax.service.access.token_file import new_token, read_tokens, token_line
 from animax.service.jobs.settings import in_folder
 from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
+from animax.v1 import job_service_pb2 as job_pb
+from animax.v1 import retarget_service_pb2 as retarget_pb
 from tests.service.chain_glb import chain_glb
 from tests.service.conftest import Running, serving, serving_in_thread, until
 from tests.service.engine import FakeEngine
@@ -83,7 +85,7 @@ async def test_every_method_wants_a_token_but_health(auth, tokens, tmp_path):
         async with running.channel() as channel:
             for service, methods in {
                 name: list(service.methods_by_name)
-                for file in (pb.DESCRIPTOR, *pb.DESCRIPTOR.dependencies)
+                for file in (pb.DESCRIPTOR, *pb.DESCRIPTOR.dependencies, job_pb.DESCRIPTOR, retarget_pb.DESCRIPTOR)
                 for name, service in file.services_by_name.items()
             }.items():
                 for method in methods:

@@ -7,11 +7,14 @@ import hashlib
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from animax.assets import load_rig, read_clips
 from animax.bone_map import BoneMap, ChainPair
@@ -232,6 +235,73 @@ async def test_the_way_a_rig_faces_can_be_said(running):
         source, target = await uploaded(client)
         result = await client.retarget(source, target, facing="-z").collect()
         assert list(result.header.stance.forward) == pytest.approx([0, 0, -1])
+
+
+numbers = st.floats(width=32) | st.sampled_from([0.0, 1.0, -1.0, 24.0, 1e308])
+joint_names = st.sampled_from([SOURCE.skeleton.names[1], TARGET.skeleton.names[1], "", "nobody"]) | st.text(max_size=6)
+some_names = st.lists(joint_names, max_size=3)
+chains = st.builds(retarget_pb.ChainPair, source=some_names, target=some_names, found_by=st.integers(-1, 5))
+sources = st.builds(
+    lambda rig, clip, index, job, variant, facing, kind: retarget_pb.ClipSource(
+        facing=facing,
+        **(
+            {"file": retarget_pb.FileClip(rig_id=rig, clip=clip, clip_index=index)}
+            if kind == 0
+            else {"job": retarget_pb.JobClip(job_id=job, variant=variant)}
+            if kind == 1
+            else {}
+        ),
+    ),
+    st.sampled_from(["known", "0" * 64, "", "../x"]),
+    st.sampled_from([NAME, "", "flies", "\0"]) | st.text(max_size=5),
+    st.none() | st.integers(0, 2**32 - 1) | st.just(1),
+    st.sampled_from(["a" * 32, "", "x"]),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.floats(width=32), max_size=4),
+    st.sampled_from([0, 0, 0, 0, 1, 2]),
+)
+requests = st.builds(
+    lambda **fields: retarget_pb.RetargetRequest(
+        **{name: value for name, value in fields.items() if value is not None}
+    ),
+    source=sources,
+    target_rig_id=st.sampled_from(["other", "other", "0" * 64, ""]),
+    target_facing=st.lists(st.floats(width=32), max_size=4),
+    bone_map=st.none() | st.builds(retarget_pb.BoneMap, chains=st.lists(chains, max_size=3)),
+    only_given=st.booleans(),
+    fps=st.none() | numbers,
+    root_mode=st.integers(-2, 5),
+    root_scale=st.none() | numbers,
+    foot_cleanup=st.none() | st.booleans(),
+    file_formats=st.lists(st.integers(-1, 4), max_size=2),
+)
+
+
+def test_no_request_whatever_is_an_internal_error():
+    """Every combination of fields ends in a whole stream or in a status that blames the request."""
+    accepted = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    accepted.add(grpc.StatusCode.FAILED_PRECONDITION)
+    with (
+        serving_in_thread(writers=None) as running,
+        grpc.insecure_channel(running.target, [("grpc.enable_http_proxy", 0)]) as channel,
+        Client(running.target) as client,
+    ):
+        ids = {"known": client.upload(FROM).rig_id, "other": client.upload(ONTO).rig_id}
+        stub = retarget_pb_grpc.RetargetServiceStub(channel)
+
+        @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.given(requests)
+        def attempt(message: retarget_pb.RetargetRequest) -> None:
+            message.target_rig_id = ids.get(message.target_rig_id, message.target_rig_id)
+            if message.source.HasField("file"):
+                message.source.file.rig_id = ids.get(message.source.file.rig_id, message.source.file.rig_id)
+            stream = stub.Retarget(message)
+            with suppress(grpc.RpcError):
+                for _ in stream:
+                    pass
+            assert stream.code() in accepted, (stream.code(), stream.details(), message)
+
+        attempt()
 
 
 class Held:

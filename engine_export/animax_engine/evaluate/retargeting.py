@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,7 +42,15 @@ MOST_PAIRS = 12
 
 @dataclass(frozen=True)
 class Compared:
-    """One clip on one other rig; errors are mean distances over joints and frames, in rest diagonals of the target."""
+    """One clip on one other rig; errors are mean distances over joints and frames, in rest diagonals of the target.
+
+    Attributes:
+        error: of the retargeted clip.
+        copied: of local rotations copied by joint name.
+        rest: of the rest pose.
+        ends: of the retargeted clip, over the joints at which limbs end: hands, feet, heads, tails.
+        seconds: that retargeting took, for each second of motion.
+    """
 
     library: str
     source: str
@@ -50,6 +59,8 @@ class Compared:
     error: float
     copied: float
     rest: float
+    ends: float = 0.0
+    seconds: float = 0.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,15 +101,23 @@ def compare(data: Path, most: int, seed: int) -> Iterator[Compared]:
                     yield Compared(library, pairs[i][0]["id"], pairs[i][1]["id"], name, *errors)
 
 
-def _errors(clip: Clip, truth: Clip, source: Rig, target: Rig, bones: BoneMap) -> tuple[float, float, float]:
+def _errors(
+    clip: Clip, truth: Clip, source: Rig, target: Rig, bones: BoneMap
+) -> tuple[float, float, float, float, float]:
+    began = time.perf_counter()
     made = retarget_clip(clip, source, target, RetargetRequest(), bones=bones).clip
+    took = (time.perf_counter() - began) / (len(clip) / FPS)
     rest = target.skeleton.posed(rotations=np.repeat(target.skeleton.rest.rotations[None], len(truth), axis=0))
     copied = resample(_copied(clip, source, target), FPS, seconds=len(truth) / FPS if truth.loop else truth.seconds)
-    wanted = _joints(truth, target)
+    wanted, ours = _joints(truth, target), _joints(_as_long(made, truth), target)
+    deforming = target.deforming.tolist()
+    ends = [i for i, joint in enumerate(deforming) if not set(target.skeleton.children[joint]) & set(deforming)]
     return (
-        _apart(_joints(_as_long(made, truth), target), wanted, target),
+        _apart(ours, wanted, target),
         _apart(_joints(_as_long(copied, truth), target), wanted, target),
         _apart(_joints(truth.with_pose(rest), target), wanted, target),
+        _apart(ours[:, ends], wanted[:, ends], target),
+        took,
     )
 
 
@@ -185,14 +204,17 @@ def shares(found: list[tuple[float, bool]]) -> str:
 def summary(results: list[Compared]) -> str:
     """A table in Markdown: medians over clips, in percent of the target's rest diagonal."""
     lines = [
-        "| library | pairs | clips | retargeted | copied by name | at rest | nearer than both |",
-        "|---|---|---|---|---|---|---|",
+        "| library | pairs | clips | retargeted | ends of limbs | copied by name | at rest | nearer than both "
+        "| ms a second |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for library in [*dict.fromkeys(r.library for r in results), "all"]:
         some = [r for r in results if library in ("all", r.library)]
         error, copied, rest = (100 * np.array([getattr(r, name) for r in some]) for name in ("error", "copied", "rest"))
         better = np.mean((error < copied) & (error < rest))
         pairs = len({(r.source, r.target) for r in some})
-        row = [f"{np.median(column):.2f}" for column in (error, copied, rest)]
-        lines.append(f"| {library} | {pairs} | {len(some)} | {' | '.join(row)} | {100 * better:.0f} % |")
+        ends, took = (np.array([getattr(r, name) for r in some]) for name in ("ends", "seconds"))
+        row = [f"{np.median(column):.2f}" for column in (error, 100 * ends, copied, rest)]
+        row += [f"{100 * better:.0f} %", f"{1000 * np.median(took):.0f}"]
+        lines.append(f"| {library} | {pairs} | {len(some)} | {' | '.join(row)} |")
     return "\n".join(lines)
