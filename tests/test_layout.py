@@ -26,7 +26,7 @@ LAYERS = (
     {"cli"},
 )
 """Data flows down: a part imports only from its own row and the rows above it."""
-ACROSS = {"deploy", "e2e", "plugins", "procedural", "service"}
+ACROSS = {"deploy", "e2e", "plugins", "procedural", "reliability", "service"}
 """Folders of tests that are sorted by what can be seen from outside, not by module."""
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 

@@ -8,9 +8,8 @@ import json
 import random
 import time
 from dataclasses import asdict, dataclass
+from statistics import linear_regression
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from animax.cli.bench_target import Target, add_target, describe, driver_of, target_of
 from animax.cli.options import new_command, positive
@@ -219,9 +218,7 @@ def slope_of(levels: Sequence[Level]) -> float:
     """MiB a minute: the line of least squares."""
     if len(levels) < 2:
         return 0.0
-    minutes = np.array([level.minutes for level in levels])
-    minutes -= minutes.mean()
-    return float(minutes @ [level.resident_mib for level in levels] / (minutes @ minutes))
+    return linear_regression([level.minutes for level in levels], [level.resident_mib for level in levels]).slope
 
 
 def level_of(counts: Counts, minutes: float) -> Level:

@@ -108,7 +108,7 @@ async def settled_counts(url: str) -> Counts:
     while (counts := await asyncio.to_thread(read_counts, url)).in_progress:
         if time.monotonic() > end:
             text = f"{counts.in_progress} calls are in progress {SETTLE_SECONDS:g} s after the last one that was made"
-            raise UnavailableError(text, reason="NOT_IDLE")
+            raise UnavailableError(text, reason="")
         await asyncio.sleep(0.05)
     return counts
 
