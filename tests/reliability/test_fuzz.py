@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 
 import pytest
 
 from animax.client import AsyncClient
+from animax.service.grpc_port import AT_A_TIME
 from tests.assets.hostile import changed_bytes, changed_fields
 from tests.conftest import lacking
 from tests.reliability.fuzz import (
@@ -46,6 +48,16 @@ async def test_a_path_that_is_no_text_ends_no_stream_and_no_server() -> None:
         assert len((await stream).clip) == 60
         assert (await client.capabilities()).ready
         assert await running.health() == 1
+
+
+async def test_calls_that_arrive_at_once_are_all_answered_while_the_loop_was_busy() -> None:
+    """More than gRPC hands over at a time: none may be lost between gRPC and the loop of calls."""
+    async with serving() as running, AsyncClient(running.target) as client:
+        calls = [asyncio.create_task(client.capabilities()) for _ in range(10 * AT_A_TIME)]
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+        answers = await asyncio.wait_for(asyncio.gather(*calls), 30)
+    assert [answer.ready for answer in answers] == [True] * len(calls)
 
 
 def test_any_messages_by_every_method_and_any_bytes_on_both_ports() -> None:

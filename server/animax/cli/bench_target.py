@@ -87,6 +87,8 @@ async def driver_of(options: argparse.Namespace, target: Target) -> AsyncIterato
             await stack.enter_async_context(AsyncClient(target.address, own_connection=True, **target.connection))
             for _ in range(CONNECTIONS)
         ]
+        for client in clients:  # every connection is there before anything is counted
+            await client.capabilities()
         rig_id = (await clients[0].upload(rig_bytes(options.rig))).rig_id
         await clients[0].animate(rig_id, request).collect()
         yield Driver(clients, rig_id, request, count(request.seed))
