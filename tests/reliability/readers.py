@@ -41,8 +41,8 @@ class Report:
     Attributes:
         kind: of the readers.
         readers: at a time.
-        held: seconds from when they read no more until the server had nothing of them left.
-        slots: seconds from then until their slots were free.
+        held: seconds from their start, and a few until their first frames, until the server had nothing of them left.
+        slots: seconds from their start until their slots were free.
         whole: of them, those that got everything.
         others: seconds that others took for a clip meanwhile.
         outlived: readers that were still being waited for when the last of the others was done.
@@ -69,8 +69,8 @@ async def try_kind(kind: str, readers: int, timeout: float, others: int) -> Repo
         rig_id = (await good.upload(running.glb)).rig_id
         small = Request("small", seconds=0.5)
         await good.animate(rig_id, small).collect()
+        began = time.monotonic()
         async with KIND_OF_READER[kind](running, rig_id, readers) as reading:
-            began = time.monotonic()
             await until(lambda: running.server.animation.slots.running == 0, 20)
             report.slots = time.monotonic() - began
             watching = asyncio.create_task(watch(running, began, report.held))

@@ -13,8 +13,8 @@ TIMEOUT = 1.5
 async def test_who_reads_no_more_is_given_up_in_the_stated_time_and_holds_nobody_up(kind: str) -> None:
     report = await try_kind(kind, readers=3, timeout=TIMEOUT, others=3)
     assert len(report.held) == 3
-    # it may have taken its last message a moment before it is seen to read no more; a busy machine adds to the end
-    assert all(TIMEOUT - 1 < seconds < TIMEOUT + 10 for seconds in report.held)
+    # a busy machine adds to the end
+    assert all(TIMEOUT < seconds < TIMEOUT + 20 for seconds in report.held)
     # slots are free at once, and the others are done before anybody is given up
     assert report.slots < min(report.held)
     assert report.whole == 0
