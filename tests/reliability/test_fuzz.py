@@ -11,6 +11,7 @@ import pytest
 from animax.client import AsyncClient
 from animax.service.grpc_port import AT_A_TIME
 from tests.assets.hostile import changed_bytes, changed_fields
+from tests.conftest import lacking
 from tests.reliability.fuzz import (
     SHARES,
     conversations,
@@ -83,7 +84,7 @@ def test_any_files(changed) -> None:
 
 def test_atheris_finds_nothing_in_a_moment() -> None:
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed (pip install atheris; wheels for Linux on x86_64 alone)")
+        lacking("atheris is not installed (it has wheels for Linux on x86_64 alone)")
     report = with_atheris("orders", 2000, 1)
     assert report.wrong == []
 
