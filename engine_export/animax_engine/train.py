@@ -443,7 +443,9 @@ def main(argv: list[str] | None = None) -> None:
     size, seed = config.batch // args.processes, config.seed + int(time.time())
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
     if not resumes and (args.fit or not args.start):
+        torch.set_num_threads(args.processes)
         fit_components(trainer.master, share.batches(trainer.master, 0))
+        torch.set_num_threads(1)
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
 

@@ -13,14 +13,11 @@ from animax_engine.network import PrincipalComponents, Stream, VideoPoseTransfor
 
 def principal_components(draw: Callable[[], Tensor], stream: Stream, draws: int) -> tuple[Tensor, Tensor]:
     """Basis (K, patch_width) and variances (K,) of ``draws`` times what ``draw`` gives: latents (B, V, F, C, H, W) less
-    the template's. About zero, not the mean: zero is the rest pose."""
-    covariance, count = torch.zeros(stream.patch_width, stream.patch_width), 0
-    for _ in range(draws):
-        patches = to_patches(draw(), stream)[:, :, 1:].flatten(0, 3)  # the first slot holds a single frame
-        covariance.addmm_(patches.T, patches)
-        count += len(patches)
-    vectors, values, _ = torch.svd_lowrank(covariance / count, q=stream.components, niter=4)
-    return vectors.T.contiguous(), values.clamp(min=1e-6)
+    the template's. About zero, not the mean: zero is the rest pose. First slots, which hold a single frame, are left
+    out."""
+    patches = torch.cat([to_patches(draw(), stream)[:, :, 1:].flatten(0, 3) for _ in range(draws)])
+    _, values, vectors = torch.svd_lowrank(patches, q=stream.components, niter=4)
+    return vectors.T.contiguous(), (values.square() / len(patches)).clamp(min=1e-6)
 
 
 def fit_components(network: VideoPoseTransformer, batches: Batches, draws: int = 40, batch: int = 256) -> None:
