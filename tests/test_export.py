@@ -17,7 +17,7 @@ from animax.pipeline import animate  # noqa: E402
 from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
 from animax.views.camera import ROOM  # noqa: E402
-from animax_engine import export, runtimes  # noqa: E402
+from animax_engine import cli, export, runtimes  # noqa: E402
 from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 from animax_engine.triton import write_repository  # noqa: E402
@@ -188,10 +188,31 @@ def test_the_command_writes_folder_and_triton_repository(traced, tmp_path, capsy
     assert "TensorRT: suitable" in out
     assert read_state(tmp_path / "model")["room"] == 1.3
     assert (tmp_path / "triton" / "mine_denoiser" / "config.pbtxt").is_file()
-    assert export.main([str(tmp_path / "nothing"), "--triton", str(tmp_path / "x")]) == 1
+    assert cli.main(["export", str(tmp_path / "nothing"), "--triton", str(tmp_path / "x")]) == 1
     assert "has no manifest.json" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         export.main([str(checkpoint)])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"glTF\x02\0\0\0", "is no whole checkpoint"),
+        (b"", "is no whole checkpoint"),
+        ({"network": {}, "averaged": {}}, "lacks frames, room"),
+        ([1], "lacks averaged, frames"),
+        ({"network": {"rgb": 3}, "averaged": {}, "frames": 9, "room": 1.0}, "of another version"),
+        ({"network": EMBEDDED.as_dict(), "averaged": {}, "frames": 9, "room": 1.0}, "not of the network"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(content, told, tmp_path, capsys):
+    path = tmp_path / "checkpoint.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    assert cli.main(["export", str(path), str(tmp_path / "model")]) == 1
+    assert told in capsys.readouterr().err
 
 
 def test_a_name_that_cannot_be_one_is_refused(traced, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import pickle
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser
 from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
 from animax.diffusion.registry import model_folder
 from animax.diffusion.text import TextEncoder
-from animax.errors import AnimaxError, ModelError
+from animax.errors import ModelError
 from animax.views.camera import ROOM
 from animax_engine.dataset.bank import FPS
 from animax_engine.network import NetworkConfig, VideoPoseTransformer
@@ -37,6 +37,8 @@ EXTERNAL_FROM = 1024
 """Bytes from which a weight goes to the file beside."""
 PROFILES = {"batch": Profile(1, 2, 16)}
 """Of the one dynamic dimension; the token layout is static."""
+CHECKPOINT = frozenset(("network", "averaged", "frames", "room"))
+"""What a checkpoint holds at least."""
 TRAINABLE = tuple(precision for precision in PRECISIONS if precision != "int8")
 """Stored weights that training can start from."""
 TOLERANCE = 1e-3
@@ -67,10 +69,17 @@ class Wrapped(nn.Module):
 
 
 def read_network(path: Path) -> tuple[VideoPoseTransformer, int]:
-    """The averaged weights of a checkpoint, or a model folder's, in evaluation mode; and the frames of its windows."""
+    """The averaged weights of a checkpoint, or a model folder's, in evaluation mode; and the frames of its windows.
+
+    Raises:
+        ModelError: see ``read_state``; or the weights do not fit the network.
+    """
     state = read_state(path)
     network = VideoPoseTransformer(NetworkConfig.from_dict(state["network"]))
-    network.load_state_dict(state["averaged"])
+    try:
+        network.load_state_dict(state["averaged"])
+    except RuntimeError as error:
+        raise ModelError(f"the weights of {path.name} are not of the network that it describes") from error
     return network.eval().requires_grad_(False), int(state["frames"])
 
 
@@ -168,8 +177,7 @@ def read_state(source: str | Path) -> dict[str, Any]:
             network.
     """
     if Path(source).is_file():
-        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-        return state
+        return _read_checkpoint(Path(source))
     folder = model_folder(source)
     manifest = json.loads((folder / MANIFEST).read_text())
     if manifest["precision"] == "int8":
@@ -182,12 +190,29 @@ def read_state(source: str | Path) -> dict[str, Any]:
         stored[name] = numpy_helper.to_array(weight)
     try:
         network = NetworkConfig.from_dict(manifest["network"])
-    except TypeError as error:  # fields that this version does not have
-        raise ModelError(f"model {manifest['name']} has a network of another version: {error}") from error
+    except ModelError as error:
+        raise ModelError(f"model {manifest['name']}: {error}") from error
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
     weights = {name: torch.from_numpy(stored[f"network.{name}"].astype(np.float32)) for name in names}
     return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"], "room": manifest["room"]}
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+    ) as error:  # torch has no one error for what is no checkpoint
+        raise ModelError(f"{path.name} is no whole checkpoint of `animax-engine train`") from error
+    lacking = CHECKPOINT - set(state) if isinstance(state, dict) else CHECKPOINT
+    if lacking:
+        raise ModelError(
+            f"{path.name} lacks {', '.join(sorted(lacking))}; accepted: checkpoints of `animax-engine train`"
+        )
+    return dict(state)
 
 
 @dataclass(frozen=True)
@@ -342,23 +367,15 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.folder is None and args.triton is None:
         parser.error("give a FOLDER to write, --triton, or --compare")
-    try:
-        if args.folder is not None:
-            defaults = Defaults(args.steps, args.guidance, args.shift)
-            figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
-            print(
-                f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "
-                f"trained, {figures.batch:.1e} between batch of 3 and singles"
-            )
-            print("\n".join(["TensorRT cannot take it:", *problems]) if problems else "TensorRT: suitable")
-        if args.triton is not None:
-            write_repository(args.folder or args.checkpoint, args.triton)
-            print(f"Triton model repository: {args.triton}")
-    except AnimaxError as error:
-        print(f"animax-engine export: {error}", file=sys.stderr)
-        return 1
+    if args.folder is not None:
+        defaults = Defaults(args.steps, args.guidance, args.shift)
+        figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
+        print(
+            f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "
+            f"trained, {figures.batch:.1e} between batch of 3 and singles"
+        )
+        print("\n".join(["TensorRT cannot take it:", *problems]) if problems else "TensorRT: suitable")
+    if args.triton is not None:
+        write_repository(args.folder or args.checkpoint, args.triton)
+        print(f"Triton model repository: {args.triton}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from animax.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -107,9 +109,16 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """The inverse of ``as_dict``."""
-        streams = {k: Stream(**{**values[k], "patch": tuple(values[k]["patch"])}) for k in ("rgb", "pose")}
-        return cls(**{**values, **streams})
+        """The inverse of ``as_dict``.
+
+        Raises:
+            ModelError: the values are those of another version.
+        """
+        try:
+            streams = {k: Stream(**{**values[k], "patch": tuple(values[k]["patch"])}) for k in ("rgb", "pose")}
+            return cls(**{**values, **streams})
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"the network is of another version: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for manifests and checkpoints."""

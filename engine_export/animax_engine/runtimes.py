@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from animax.cli.options import positive
 from animax.diffusion.engine import INPUTS, default_threads
 from animax_engine.export import example_inputs, in_precision, read_network, save_graph, to_onnx
 
@@ -103,7 +104,9 @@ def main(argv: list[str] | None = None) -> None:
     """Command line: ``animax-engine runtimes MODEL``."""
     parser = argparse.ArgumentParser(prog="animax-engine runtimes", description=__doc__)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model's name or folder, or a checkpoint")
-    parser.add_argument("--repeat", type=int, default=15, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=default_threads(), metavar="N", help="beside 1 (default: all)")
+    parser.add_argument("--repeat", type=positive, default=15, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=positive, default=default_threads(), metavar="N", help="beside 1 (default: all)"
+    )
     args = parser.parse_args(argv)
     print("\n".join(compare(args.model, args.repeat, args.threads)))

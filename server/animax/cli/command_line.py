@@ -1,9 +1,8 @@
-"""The command line as a whole: parse, run, and turn errors into one line and an exit status."""
+"""The command line as a whole: what commands there are."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -20,13 +19,13 @@ from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
 from animax.cli.jobs import add_command as add_jobs
 from animax.cli.models import add_command as add_models
+from animax.cli.outcome import outcome
 from animax.cli.retarget import add_command as add_retarget
 from animax.cli.serve import add_command as add_serve
-from animax.cli.status import DONE, FAILED, INTERRUPTED, MISUSED
+from animax.cli.status import DONE
 from animax.cli.token import add_command as add_token
 from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
-from animax.errors import AnimaxError, Cancelled, OptionError
 
 BENCHES = ("load", "overload", "soak", "drain")
 EPILOG = """\
@@ -51,25 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(join_axes(join_words(sys.argv[1:] if arguments is None else arguments)))
-    try:
-        status: int = options.run(options)
-        sys.stdout.flush()
-    except OptionError as error:
-        return complain(str(error), MISUSED)
-    except (Cancelled, KeyboardInterrupt):
-        return complain("interrupted", INTERRUPTED)
-    except AnimaxError as error:
-        return complain(str(error), FAILED)
-    except BrokenPipeError:
-        # whoever read our output has left; keep the interpreter from complaining about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except OSError as error:
-        place = f"{os.fspath(error.filename)}: " if isinstance(error.filename, (str, os.PathLike)) else ""
-        return complain(f"{place}{error.strerror or error}", FAILED)
-    except MemoryError:
-        return complain("out of memory", FAILED)
-    return status
+    return outcome("animax", lambda: int(options.run(options)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -120,9 +101,3 @@ def join_axes(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
-
-
-def complain(message: str, status: int) -> int:
-    """Print one line to stderr; returns ``status``."""
-    print(f"animax: {' '.join(message.split())}", file=sys.stderr)
-    return status
