@@ -35,7 +35,7 @@ LOCK = ROOT / "requirements" / "lock.txt"
 BLENDER_LOCK = ROOT / "requirements" / "blender.txt"
 BLENDER_PYTHON = (3, 11)
 """The one Python that has wheels of the pinned bpy."""
-LOCKED_EXTRAS = ("video", "postgres", "s3", "otel", "auth", "train", "wan", "ray", "test", "dev")
+LOCKED_EXTRAS = ("video", "postgres", "s3", "otel", "auth", "large", "train", "wan", "ray", "test", "dev")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 MOST_WORKERS = 4
 """Processes that run tests; each of them holds torch, about a gigabyte."""

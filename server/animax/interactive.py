@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Sample, Window, given_of, sample_window
+from animax.diffusion.sampler import Condition, Take, Window, given_of, sample_window
 from animax.errors import OptionError
 from animax.motion.clip import Clip
 from animax.motion.continuation import HELD, Continuation
@@ -45,7 +46,8 @@ class Performance:
         self._controls = resolve(rig, request)
         self._template = make_template(rig, model)
         self._random = np.random.Generator(np.random.PCG64(request.seed))
-        self._latents: Sample | None = None
+        self._condition: Condition | None = None
+        self._take: Take | None = None
         self._lock = Lock()
         self._motion = Continuation(
             rig,
@@ -92,24 +94,29 @@ class Performance:
         """
         model, rig = self._model, self._rig
         schedule = make_schedule(model, guidance, self._request.steps)
-        condition = make_condition(rig, self._template, model.text.encode([prompt])[0], model)
-        history = 0 if self._latents is None else schedule.history_frames
-        window = Window(history, schedule.frames, history, condition.text)
+        text = model.text.encode([prompt])[0]
+        if self._condition is None:
+            self._condition = make_condition(rig, self._template, text, model)
+        condition = replace(self._condition, text=text)
+        history = 0 if self._take is None else schedule.history_frames
+        window = Window(history, schedule.frames, history, text)
         known = None
-        if self._latents is None and self._controls is not None:
+        if self._take is None and self._controls is not None:
             known = known_latents(rig, self._template, condition, self._controls, 1, model)
 
         def report(step: int) -> None:
             if progress is not None:
                 progress(Progress(Stage.DENOISE, 0.9 * step / schedule.steps, step, schedule.steps))
 
-        given = given_of(window, self._latents, known, schedule, condition, hold=False)
+        past = None if self._take is None else model.space.latest([self._take], history)
+        given = given_of(window, past, known, schedule, condition, hold=False)
         made = sample_window(model.denoiser, condition, given, self._random, schedule, report, should_stop)
-        points = observe(self._template, made, model).points
+        take = Take(made, 0, schedule.frames)
+        points = observe(self._template, [take], model).points
         pose = solve_rotations(rig.skeleton, self._template.markers, points, model.fps, stretch=False)
         if known is not None and self._controls is not None:
             pose = pin(Clip("", model.fps, pose), self._controls).pose
-        self._latents = made[-schedule.history_frames :]
+        self._take = take
         with self._lock:
             self._motion.add(pose, history)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Condition, Known, Sample, Schedule, nothing_known, sample
+from animax.diffusion.sampler import Condition, Known, Sample, Schedule, Take, nothing_known, sample
 from animax.errors import Cancelled
 from animax.motion.clean import clean
 from animax.motion.clip import Clip
@@ -27,6 +27,7 @@ from animax.motion.triangulate import Points, triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
 from animax.views.camera import Cameras, template_cameras
 from animax.views.debug import write_debug
+from animax.views.pose_map import Observations
 from animax.views.render import render_frames
 
 VIEW_SIZE = 96
@@ -132,8 +133,8 @@ def animate(
             model.space.codec,
             template_rgb=template.pictures,
             template_maps=template.maps,
-            rgb=model.space.decode_rgb(generated.rgb),
-            maps=model.space.decode_pose(generated.pose),
+            rgb=model.space.pictures(generated),
+            maps=model.space.maps(generated),
             fps=model.fps,
         )
     return Animation(clip, request, run.timings, seen.confidence, seen.residual, rig.warnings)
@@ -142,7 +143,7 @@ def animate(
 def make_template(rig: Rig, model: Model) -> Template:
     """The template views and pose maps of a rig (paper § 3.1)."""
     codec = model.space.codec
-    markers = choose_markers(rig, codec.channels)
+    markers = choose_markers(rig, model.space.markers)
     cameras = template_cameras(rig, size=VIEW_SIZE, room=model.manifest.room)
     pictures = render_frames(rig.mesh, rig.rest_vertices[None], cameras.resized(model.space.rgb_size), up=rig.stance.up)
     points, depths = cameras.project(markers.positions(rig.skeleton.rest_globals)[None])
@@ -153,13 +154,12 @@ def make_template(rig: Rig, model: Model) -> Template:
 def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model) -> Condition:
     """What the network is told of a rig and a prompt's states."""
     low, high = rig.rest_box
-    channels = np.zeros(model.space.codec.channels, bool)
-    channels[template.markers.channels] = True
-    rays = template.cameras.pluecker(model.space.codec.size, (low + high) / 2, rig.size / 2, rig.stance.axes)
+    drawn = model.space.encode(template.pictures[:, None], template.maps[:, None])
+    rays = template.cameras.pluecker(model.space.rays_size, (low + high) / 2, rig.size / 2, rig.stance.axes)
     return Condition(
-        rgb=model.space.encode_rgb(template.pictures),
-        pose=model.space.encode_pose(template.maps),
-        channels=channels,
+        rgb=drawn.rgb[:, 0],
+        pose=drawn.pose[:, 0],
+        channels=model.space.channels(template.markers),
         rays=rays.astype(np.float32),
         text=text,
     )
@@ -191,7 +191,7 @@ class Seen:
     residual: float
 
 
-def observe(template: Template, generated: Sample, model: Model, *, margin: int = 0) -> Seen:
+def observe(template: Template, generated: Sequence[Take], model: Model, *, margin: int = 0) -> Seen:
     """Generated pose maps to markers in space.
 
     Args:
@@ -200,26 +200,31 @@ def observe(template: Template, generated: Sample, model: Model, *, margin: int 
         model: for its latent space.
         margin: frames of a loop that are repeated at either end, so that what follows in time knows no ends.
     """
-    maps = model.space.decode_pose(generated.pose)
+    found = model.space.observe(generated, template.markers, VIEW_SIZE)
     if margin:
-        maps = maps[:, np.arange(-margin, generated.frames + margin) % generated.frames]
-    observations = reject_jumps(model.space.codec.decode(maps, template.markers, VIEW_SIZE), VIEW_SIZE)
+        frames = found.points.shape[1]
+        at = np.arange(-margin, frames + margin) % frames
+        found = Observations(found.points[:, at], found.confidence[:, at])
+    observations = reject_jumps(found, VIEW_SIZE)
     points = triangulate(template.cameras, observations)
     residual = float(np.median(points.residual[points.confidence > 0])) / VIEW_SIZE
-    return Seen(points, margin, float(observations.confidence.mean()), residual)
+    drawn = model.space.codec.drawn(template.markers)
+    return Seen(points, margin, float(observations.confidence[:, :, drawn].mean()), residual)
 
 
-def draw(rig: Rig, template: Template, pose: Pose, model: Model, *, pictures: bool = True) -> Sample:
-    """Latents of known poses (F frames); without ``pictures``, those are left zero."""
-    skeleton, size = rig.skeleton, model.space.rgb_size
+def draw(
+    rig: Rig, template: Template, pose: Pose, model: Model, *, pictures: bool = True, held: bool = False
+) -> Sample:
+    """Latents of known poses (F frames), each on its own; without ``pictures``, those are left zero."""
+    skeleton = rig.skeleton
     globals_ = skeleton.globals(pose)
     points, depths = template.cameras.project(template.markers.positions(globals_))
     maps = model.space.codec.draw(points, depths, template.markers, VIEW_SIZE)
-    rgb = np.zeros((len(template.cameras), len(globals_), 3, size, size), np.float32)
+    rendered = None
     if pictures:
-        rendered = render_frames(rig.mesh, rig.mesh.skin(globals_), template.cameras.resized(size), up=rig.stance.up)
-        rgb = model.space.encode_rgb(rendered)
-    return Sample(rgb, model.space.encode_pose(maps))
+        cameras = template.cameras.resized(model.space.rgb_size)
+        rendered = render_frames(rig.mesh, rig.mesh.skin(globals_), cameras, up=rig.stance.up)
+    return model.space.encode(rendered, maps, held=held)
 
 
 def _denoise(
@@ -230,9 +235,9 @@ def _denoise(
     controls: Controls | None,
     model: Model,
     run: _Run,
-) -> Sample:
+) -> list[Take]:
     if request.loop:
-        frames = max(2, round(request.seconds * model.fps))
+        frames = model.schedule.period(request.seconds * model.fps)
     else:
         frames = max(2, math.ceil(request.seconds * model.fps - 1e-6) + 1)
     condition = make_condition(rig, template, texts[0], model)
@@ -247,6 +252,7 @@ def _denoise(
             (round(change.at * model.fps), text) for change, text in zip(request.prompt_changes, texts[1:], strict=True)
         ],
         loop=request.loop,
+        history=model.space.latest,
         on_step=run.denoised,
         should_stop=run.should_stop,
     )
@@ -255,17 +261,19 @@ def _denoise(
 def known_latents(
     rig: Rig, template: Template, condition: Condition, controls: Controls, frames: int, model: Model
 ) -> Known:
-    """The latents that the controls give."""
+    """The latents that the controls give. Behind a VAE, joints that follow another motion are left to the network:
+    their part of a picture has no latents of its own."""
     known = nothing_known(condition, frames)
     times = np.arange(frames) * (controls.seconds / frames if controls.loop else 1 / model.fps)
     markers = template.markers
-    placed = controls.placed(rig)[markers.joints]
-    if placed.any():
+    channels = model.space.channels(markers, controls.placed(rig)[markers.joints])
+    if channels.any():
         base = draw(rig, template, controls.base_pose(rig, times), model, pictures=False)
         known.latents.pose[:] = base.pose
-        known.pose[:, markers.channels[placed]] = True
+        known.pose[:, channels] = True
     for at, (seconds, pose) in zip(controls.pinned_frames(frames, model.fps), controls.pins, strict=True):
-        drawn = draw(rig, template, controls.pinned_pose(rig, seconds, pose), model)
+        held = at > 0 or controls.loop
+        drawn = draw(rig, template, controls.pinned_pose(rig, seconds, pose), model, held=held)
         known.latents.rgb[:, at], known.latents.pose[:, at] = drawn.rgb[:, 0], drawn.pose[:, 0]
         known.rgb[at] = True
         known.pose[at] = True

@@ -14,7 +14,7 @@ import pytest
 
 from animax.diffusion.batching import StepBatcher
 from animax.diffusion.model import load_model
-from animax.diffusion.sampler import Condition, Schedule, sample
+from animax.diffusion.sampler import Condition, Schedule, joined, sample
 from animax.errors import Cancelled, EngineError
 
 from .test_sampler import condition
@@ -202,7 +202,7 @@ def test_a_cancelled_request_leaves_between_steps_and_the_others_go_on():
         stop.set()
         with pytest.raises(Cancelled, match="before denoising step"):
             leaving.result(5)
-        assert staying.result(20).frames == 33
+        assert joined(staying.result(20)).frames == 33
 
 
 class _Latents:
@@ -246,7 +246,7 @@ def prompted():
             text=model.text.encode([f"walks {seed}"])[0],
         )
         conditions.append(condition)
-    return conditions, schedule, [sample(model.denoiser, conditions[i], 33, i, schedule) for i in range(2)]
+    return conditions, schedule, [joined(sample(model.denoiser, conditions[i], 33, i, schedule)) for i in range(2)]
 
 
 @pytest.mark.parametrize("max_batch", [1, 4])
@@ -256,7 +256,7 @@ def test_the_shipped_model_gives_everyone_what_it_gives_one(prompted, max_batch)
     denoiser = load_model("embedded", provider="cpu", max_batch=max_batch).denoiser
 
     def make(i):
-        return sample(denoiser, conditions[i], 33, i, schedule)
+        return joined(sample(denoiser, conditions[i], 33, i, schedule))
 
     with ThreadPoolExecutor(2) as threads:
         together = list(threads.map(make, range(2)))

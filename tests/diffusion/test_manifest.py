@@ -32,7 +32,7 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
         ({"fps": float("inf")}, "fps is inf"),
         ({"name": ""}, "name is ''"),
         ({"name": "../x"}, "name is '../x'; accepted: letters, digits"),
-        ({"codec": "morse"}, "codec is 'morse'; accepted: splat"),
+        ({"codec": "morse"}, "codec is 'morse'; accepted: splat or rgb"),
         ({"views": 6}, "views is 6; accepted: 4"),
         ({"files": {}}, "an entry for 'denoiser.onnx'"),
         ({"files": {"denoiser.onnx": "x"}}, "accepted: sha256 and size"),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from animax.diffusion.sampler import Condition, Schedule, nothing_known, plan, sample
+from animax.diffusion import sampler
+from animax.diffusion.sampler import Condition, Schedule, joined, nothing_known, packed, plan
 from animax.errors import Cancelled, GenerationError
 
 CHANNELS, WIDTH = 6, 8
+
+
+def sample(*arguments, **options):
+    """The clip's latents, where they are one a frame."""
+    return joined(sampler.sample(*arguments, **options))
 
 
 class Oracle:
@@ -51,6 +57,87 @@ def test_flow_arrives_at_the_prediction(steps, shift):
 def test_guidance_extrapolates_from_the_unprompted_prediction():
     made = sample(Oracle(prompted=1.0, unprompted=0.25), condition(), 33, 0, Schedule(4, 3.0))
     np.testing.assert_allclose(made.pose, 0.25 + 3 * 0.75, atol=1e-5)
+
+
+@pytest.mark.parametrize(("image", "prompt", "parts"), [(3.0, 5.0, 3), (1.0, 5.0, 2), (3.0, 1.0, 3), (1.0, 1.0, 1)])
+def test_two_scales_weigh_the_image_and_the_prompt(image, prompt, parts):
+    """x̂(∅, ∅) = 1, x̂(image, ∅) = 1 + 0.1, x̂(image, prompt) = 1 + 0.1 + 0.01."""
+    batches = []
+
+    def denoiser(rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        told = [1 + 0.1 * bool(np.any(t) and np.any(c)) + 0.01 * np.any(s)
+                for t, c, s in zip(template_rgb, template_pose, text, strict=True)]  # fmt: skip
+        assert all(np.any(t) == np.any(c) for t, c in zip(template_rgb, template_pose, strict=True))
+        batches.append(len(told))
+        level = np.array(told, np.float32)[:, None, None, None, None, None]
+        return np.zeros_like(rgb) + level, np.zeros_like(pose) + level
+
+    made = sample(denoiser, condition(), 33, 0, Schedule(1, prompt, guidance_image=image))
+    assert batches == [parts]
+    np.testing.assert_allclose(made.pose, 1 + 0.1 * image + 0.01 * prompt, atol=1e-5)
+
+
+PACKED = Schedule(2, 1.0, frames=17, patch=4, history=2, packed=True)
+
+
+class Slots:
+    """Records what is clean; the answer is the number of the call's slot."""
+
+    def __init__(self):
+        self.sigmas = []
+
+    def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        self.sigmas.append(sigma[0])
+        level = np.arange(sigma.shape[1], dtype=np.float32)[None, None, :, None, None, None]
+        return np.zeros_like(rgb) + level, np.zeros_like(pose) + level
+
+
+def test_packed_windows_have_a_latent_a_slot_and_ask_for_their_history():
+    asked = []
+
+    def history(takes, count):
+        asked.append((len(takes), count, takes[-1].begin, takes[-1].end))
+        slots = 1 + (count - 1) // 4
+        return sampler.Sample(np.full((4, slots, 3, 8, 8), 7, np.float32), np.full((4, slots, 6, 4, 4), 7, np.float32))
+
+    denoiser = Slots()
+    takes = sampler.sample(denoiser, condition(), 40, 0, PACKED, history=history)
+    assert [(take.begin, take.end) for take in takes] == [(0, 17), (5, 17), (5, 16)]
+    assert asked == [(1, 5, 0, 17), (2, 5, 5, 17)]
+    assert all(take.latents.frames == 5 for take in takes)
+    assert [list(sigma > 0) for sigma in denoiser.sigmas[::2]] == [[True] * 5] + [[False] * 2 + [True] * 3] * 2
+    np.testing.assert_allclose(takes[1].latents.pose[0, :, 0, 0, 0], [7, 7, 2, 3, 4], atol=1e-6)
+
+
+def test_a_pinned_frame_gives_its_packed_slot():
+    known = nothing_known(condition(), 17)
+    for at in (0, 6):
+        known.latents.pose[:, at], known.latents.rgb[:, at] = at + 1, at + 1
+        known.pose[at], known.rgb[at] = True, True
+    by_slot = packed(known, PACKED.slot_of(np.arange(17)))
+    assert list(by_slot.whole(np.ones(CHANNELS, bool))) == [True, False, True, False, False]
+    assert list(by_slot.latents.pose[0, [0, 2], 0, 0, 0]) == [1, 7]
+    denoiser = Slots()
+    (take,) = sampler.sample(denoiser, condition(), 17, 0, PACKED, known=known)
+    np.testing.assert_allclose(take.latents.rgb[0, :, 0, 0, 0], [1, 1, 7, 3, 4], atol=1e-6)
+    assert list(denoiser.sigmas[0] > 0) == [False, True, False, True, True]
+
+
+@pytest.mark.parametrize("frames", [8, 20, 48])
+def test_a_packed_loop_is_a_circle_of_slots(frames):
+    class First:
+        """Says 1, but for the first slot of a window nonsense."""
+
+        def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
+            out = np.ones_like(rgb), np.ones_like(pose)
+            for array in out:
+                array[:, :, 0] = 100
+            return out
+
+    assert PACKED.period(frames + 1.4) == frames
+    (take,) = sampler.sample(First(), condition(), frames, 0, PACKED, loop=True)
+    assert (take.begin, take.end, take.loop, take.latents.frames) == (0, frames, True, frames // 4)
+    np.testing.assert_allclose(take.latents.pose, 1, atol=1e-5)
 
 
 def test_schedule_falls_from_pure_noise_to_clean():

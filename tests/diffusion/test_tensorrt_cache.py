@@ -195,17 +195,24 @@ def test_the_server_builds_what_is_missing_and_takes_what_is_there(gpu, cache, m
     """A recorded provider: it writes an engine where ONNX Runtime is told to, at the first call."""
     gpu("A GPU, 9.0, 580.1\n")
     shapes = {name: ["batch", 2] for name in engine.INPUTS}
+    zeros = engine.OnnxGraph.zeros
     calls = []
 
     class Recorded:
+        inputs = shapes
+        _types = dict.fromkeys(shapes)
+
         def __init__(self, path, provider, options):
             self.options = options
 
-        def __call__(self, *inputs):
-            calls.append(inputs[0].shape)
+        def zeros(self, batch):
+            return zeros(self, batch)
+
+        def __call__(self, **inputs):
+            calls.append(inputs["sigma"].shape)
             engines()(tensorrt_cache.Path(self.options["trt_engine_cache_path"]))
 
-    monkeypatch.setattr(engine, "OnnxDenoiser", Recorded)
+    monkeypatch.setattr(engine, "OnnxGraph", Recorded)
     monkeypatch.setattr(engine, "input_shapes", lambda path: shapes)
     first = engine.tensorrt_options(None, KEY.model, "fp16", 16, cache)
     assert calls == [(1, 2), (2, 2), (16, 2)]

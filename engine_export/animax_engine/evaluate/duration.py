@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     sources = [source for source in read_sources(args.data) if source.split == args.split]
     stretches: list[Stretch] = []
     for i in random.permutation(len(sources))[: args.rigs]:
-        subject = Subject.read(sources[i], model.space.codec.channels, model.fps)
+        subject = Subject.read(sources[i], model.space.markers, model.fps)
         captions = subject.facts[int(random.integers(len(subject.facts)))]["captions"]
         stretches += measure(subject, model, str(captions[0]), args.seconds, args.seed)
     print(summary(stretches))

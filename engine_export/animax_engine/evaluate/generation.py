@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     results: list[Result] = []
     for source in sources:
         try:
-            subject = Subject.read(source, model.space.codec.channels, model.fps)
+            subject = Subject.read(source, model.space.markers, model.fps)
             seeds = range(100, 100 + args.seeds)
             results += evaluate_rig(subject, make, args.prompts, args.per_rig, seeds, random)
         except AnimaxError as error:

@@ -27,14 +27,12 @@ from animax.assets.markers import choose_markers
 from animax.errors import AnimaxError, ModelError
 from animax.views.camera import ROOM, template_cameras
 from animax.views.render import render_frames
-from animax.views.rgb import RgbPoseMap
+from animax.views.rgb import RADIUS, RgbPoseMap
 from animax_engine.dataset.bank import Source, read_sources, source_clips
 
 FACTS = "cache.json"
 VAE_STRIDE = (4, 8)
 """Frames and pixels of a latent; the first frame has one of its own."""
-RADIUS = 2.5 / 96
-"""Of a pose map's circles, in widths of the picture (see ``RgbPoseMap``)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the provider choice and the denoiser session."""
+"""ONNX Runtime: the provider choice and the sessions of a model's graphs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from animax.diffusion.batching import StepBatcher
 from animax.diffusion.sampler import Denoiser, Latents
@@ -23,6 +24,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 """Names that a user gives, and ONNX Runtime's."""
 INPUTS = ("rgb", "pose", "template_rgb", "template_pose", "sigma", "text", "rays")
 OUTPUTS = ("clean_rgb", "clean_pose")
+TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
+"""Of a graph's inputs."""
 OVERLAID = (
     "onnxruntime lies over onnxruntime-gpu; accepted: the latter alone "
     "(pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu[cuda,cudnn])"
@@ -110,14 +113,33 @@ def load_denoiser(
     return StepBatcher(denoiser, max_batch or MAX_BATCH[provider], lanes)
 
 
-def tensorrt_options(
-    path: Path, model: str, precision: str, largest: int, cache: EngineCache | None = None
-) -> dict[str, str]:
-    """Provider options that name this model's engines, which are built where there are none yet (minutes).
+def load_graph(
+    path: Path, provider: str, threads: int | None = None, *, digest: str = "", precision: str = "fp32"
+) -> OnnxGraph:
+    """A graph that is run on one sample at a time.
 
     Args:
         path: the graph.
-        model: SHA-256 of the model's files.
+        provider: auto is not accepted here.
+        threads: of one call on the CPU; None takes all cores.
+        digest: of the graph's files; names TensorRT's engines.
+        precision: of the stored weights; TensorRT computes in it.
+
+    Raises:
+        EngineError: the session or its engines cannot be made.
+    """
+    options = tensorrt_options(path, digest, precision, 1) if provider == "tensorrt" else {}
+    return OnnxGraph(path, provider, threads, options=options)
+
+
+def tensorrt_options(
+    path: Path, digest: str, precision: str, largest: int, cache: EngineCache | None = None
+) -> dict[str, str]:
+    """Provider options that name this graph's engines, which are built where there are none yet (minutes).
+
+    Args:
+        path: the graph.
+        digest: SHA-256 of the graph's files.
         precision: of the stored weights.
         largest: samples in a call.
         cache: default: the user's.
@@ -126,9 +148,9 @@ def tensorrt_options(
         EngineError: there is no GPU or no TensorRT, or the engines cannot be built.
     """
     cache, device = cache or EngineCache(), this_device()
-    key = cache.find(model, device, largest)
+    key = cache.find(digest, device, largest)
     if key is None:
-        key = EngineKey(model, device, engine_precision(precision), (1, min(USUAL_BATCH, largest), largest))
+        key = EngineKey(digest, device, engine_precision(precision), (1, min(USUAL_BATCH, largest), largest))
         build_engines(path, key, cache)
     return cache.options(key, input_shapes(path))
 
@@ -149,11 +171,9 @@ def build_engines(path: Path, key: EngineKey, cache: EngineCache, *, anew: bool 
     """
 
     def make(folder: Path) -> None:
-        shapes = input_shapes(path)
-        denoiser = OnnxDenoiser(path, "tensorrt", options=cache.options(key, shapes, folder))
+        graph = OnnxGraph(path, "tensorrt", options=cache.options(key, input_shapes(path), folder))
         for batch in sorted(set(key.batch)):  # the first call builds; the others show that the profile holds
-            inputs = ([n if isinstance(n, int) else batch for n in shapes[name]] for name in INPUTS)
-            denoiser(*(np.zeros(shape, np.float32) for shape in inputs))
+            graph(**graph.zeros(batch))
 
     return cache.build(key, make, anew=anew)
 
@@ -166,8 +186,8 @@ def input_shapes(path: Path) -> dict[str, list[int | str | None]]:
     return {value.name: list(value.shape) for value in session.get_inputs()}
 
 
-class OnnxDenoiser:
-    """The network as an ONNX graph; a ``Denoiser``. Safe to call from several threads.
+class OnnxGraph:
+    """A graph in a session of ONNX Runtime. Safe to call from several threads.
 
     Args:
         path: the graph.
@@ -175,6 +195,10 @@ class OnnxDenoiser:
         threads: of one call on the CPU, the calling one among them; None takes all cores.
         options: of the provider.
         spinning: threads wait for work on their cores instead of leaving these to others; measured, never worth it.
+
+    Attributes:
+        inputs: shapes by name; a free dimension is a name or None.
+        outputs: likewise.
 
     Raises:
         EngineError: the session cannot be made, or a call fails.
@@ -203,6 +227,47 @@ class OnnxDenoiser:
         active = self._session.get_providers()
         if PROVIDERS[provider] not in active:
             raise EngineError(f"provider {provider!r} did not start; ONNX Runtime runs on {', '.join(active)}")
+        self.name = path.stem
+        self.provider = provider
+        self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
+        self.outputs = {value.name: tuple(value.shape) for value in self._session.get_outputs()}
+        self._types = {value.name: TYPES.get(value.type) for value in self._session.get_inputs()}
+
+    def __call__(self, **values: NDArray[Any]) -> list[Latents]:
+        """The outputs, in the graph's order, for every input by name."""
+        feed = {name: np.ascontiguousarray(value, self._types.get(name)) for name, value in values.items()}
+        try:
+            made: list[Latents] = self._session.run(None, feed)
+        except Exception as error:
+            raise EngineError(f"the {self.name.replace('_', ' ')} failed: {_first_line(error)}") from error
+        return made
+
+    def zeros(self, batch: int = 1) -> dict[str, NDArray[Any]]:
+        """Inputs of zeros."""
+        sizes = {name: [n if isinstance(n, int) else batch for n in shape] for name, shape in self.inputs.items()}
+        return {name: np.zeros(shape, self._types[name]) for name, shape in sizes.items()}
+
+
+class OnnxDenoiser:
+    """The network as an ONNX graph; a ``Denoiser``. Safe to call from several threads.
+
+    Args:
+        path, provider, threads, options, spinning: see ``OnnxGraph``.
+
+    Raises:
+        EngineError: the session cannot be made, or a call fails.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        provider: str = "cpu",
+        threads: int | None = None,
+        *,
+        options: Mapping[str, str] | None = None,
+        spinning: bool = False,
+    ) -> None:
+        self._graph = OnnxGraph(path, provider, threads, options=options, spinning=spinning)
         self.provider = provider
 
     def __call__(
@@ -217,11 +282,7 @@ class OnnxDenoiser:
     ) -> tuple[Latents, Latents]:
         """See ``Denoiser``."""
         values = (rgb, pose, template_rgb, template_pose, sigma, text, rays)
-        feed = {name: np.ascontiguousarray(value, np.float32) for name, value in zip(INPUTS, values, strict=True)}
-        try:
-            clean_rgb, clean_pose = self._session.run(list(OUTPUTS), feed)
-        except Exception as error:
-            raise EngineError(f"the denoiser failed: {_first_line(error)}") from error
+        clean_rgb, clean_pose = self._graph(**dict(zip(INPUTS, values, strict=True)))
         return clean_rgb, clean_pose
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from animax.assets.markers import MarkerSet
+from animax.diffusion.sampler import Sample, Take, joined, latest
+from animax.views.pose_map import Observations
 from animax.views.render import BACKGROUND
 from animax.views.splat import SplatPoseMap
 
@@ -21,7 +25,7 @@ SPLINE_ENERGY = 0.30
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """Between maps and what the network sees.
+    """Between maps and what the network sees; a ``Space``.
 
     Attributes:
         codec: of the pose maps.
@@ -30,6 +34,43 @@ class LatentSpace:
 
     codec: SplatPoseMap
     rgb_size: int
+
+    @property
+    def rays_size(self) -> int:
+        """See ``Space``."""
+        return self.codec.size
+
+    @property
+    def markers(self) -> int:
+        """See ``Space``."""
+        return self.codec.channels
+
+    def channels(self, markers: MarkerSet, which: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """See ``Space``: every marker has a channel of its own."""
+        used = np.zeros(self.codec.channels, bool)
+        used[markers.channels[slice(None) if which is None else which]] = True
+        return used
+
+    def encode(self, pictures: NDArray[np.uint8] | None, maps: Latents, *, held: bool = False) -> Sample:  # noqa: ARG002
+        """See ``Space``: a frame's latents do not depend on the others."""
+        blank = np.zeros((*maps.shape[:2], 3, self.rgb_size, self.rgb_size), np.float32)
+        return Sample(blank if pictures is None else self.encode_rgb(pictures), self.encode_pose(maps))
+
+    def latest(self, takes: Sequence[Take], count: int) -> Sample:
+        """See ``Space``."""
+        return latest(takes, count)
+
+    def observe(self, takes: Sequence[Take], markers: MarkerSet, frame: int) -> Observations:
+        """See ``Space``."""
+        return self.codec.decode(self.maps(takes), markers, frame)
+
+    def maps(self, takes: Sequence[Take]) -> Latents:
+        """See ``Space``."""
+        return self.decode_pose(joined(takes).pose)
+
+    def pictures(self, takes: Sequence[Take]) -> NDArray[np.uint8]:
+        """See ``Space``."""
+        return self.decode_rgb(joined(takes).rgb)
 
     @property
     def pose_scale(self) -> float:

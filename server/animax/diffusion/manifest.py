@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from animax.errors import ModelError
 
 FORMAT = "animax-model-2"
 MANIFEST = "manifest.json"
-CODECS = ("splat",)
+CODECS = ("splat", "rgb")
 """Pose-map codecs that this version can decode."""
 VIEWS = 4
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,6 +36,36 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class VideoFiles:
+    """Of a model behind a video VAE.
+
+    Attributes:
+        encoder: graph, from the first frames of a clip to latents.
+        decoder: graph, from a window's latents to frames.
+        radius: of a pose map's circles, in widths of the picture.
+        colours: of the pose maps' palette.
+    """
+
+    encoder: str
+    decoder: str
+    radius: float
+    colours: int
+
+
+@dataclass(frozen=True)
+class PromptFiles:
+    """Of a model that brings a text encoder of its own.
+
+    Attributes:
+        encoder: graph.
+        tokenizer: file of the package ``tokenizers``.
+    """
+
+    encoder: str
+    tokenizer: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """``manifest.json`` of a model folder.
 
@@ -44,7 +74,7 @@ class Manifest:
         licence: of the weights, as an SPDX identifier.
         file: the network's graph; further entries of ``files`` are its external weights.
         files: every file of the model, by name.
-        precision: of the stored weights: fp32, fp16, bf16 or int8.
+        precision: of the stored weights but a video VAE's: fp32, fp16, bf16 or int8.
         codec: of the pose maps.
         channels: of a pose map.
         pose_size: height and width of a pose map.
@@ -58,6 +88,9 @@ class Manifest:
         guidance: weight of the prompt, likewise.
         shift: of the noise schedule.
         text_encoder: hash of the text encoder that it was trained on.
+        guidance_image: weight of the template views; 1 leaves their guidance out.
+        video: for the codec rgb alone.
+        prompt: None: the text encoder that comes with the package.
     """
 
     name: str
@@ -78,6 +111,35 @@ class Manifest:
     guidance: float
     shift: float
     text_encoder: str
+    guidance_image: float = 1.0
+    video: VideoFiles | None = None
+    prompt: PromptFiles | None = None
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Files that are graphs, the network first."""
+        video = (self.video.encoder, self.video.decoder) if self.video else ()
+        return (self.file, *video, *((self.prompt.encoder,) if self.prompt else ()))
+
+    def files_of(self, graph: str) -> list[str]:
+        """A graph and its external weights: what has its name but for the suffix; the network has all the rest."""
+        parts = [name for name in self.graphs if name != self.file]
+        if graph == self.file:
+            parts += [self.prompt.tokenizer] if self.prompt else []
+            taken = {name for part in parts for name in (part, *self._beside(part))}
+            return [graph, *sorted(set(self.files) - taken - {graph})]
+        return [graph, *self._beside(graph)]
+
+    def _beside(self, graph: str) -> list[str]:
+        return sorted(name for name in self.files if name != graph and Path(name).stem == Path(graph).stem)
+
+    def precision_of(self, graph: str) -> str:
+        """Of a graph's stored weights; a video VAE's are always whole."""
+        return "fp32" if self.video and graph in (self.video.encoder, self.video.decoder) else self.precision
+
+    def digest(self, graph: str) -> str:
+        """Hex digest that names a graph and its weights."""
+        return self._digest(self.files_of(graph))
 
     @property
     def size(self) -> int:
@@ -87,9 +149,12 @@ class Manifest:
     @property
     def sha256(self) -> str:
         """Hex digest that names the weights: of the one file, or of the list of all digests."""
-        if len(self.files) == 1:
-            return self.files[self.file].sha256
-        listing = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(self.files.items()))
+        return self._digest(list(self.files))
+
+    def _digest(self, names: list[str]) -> str:
+        if len(names) == 1:
+            return self.files[names[0]].sha256
+        listing = "".join(f"{self.files[name].sha256}  {name}\n" for name in sorted(names))
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def verify(self, folder: Path) -> None:
@@ -138,41 +203,76 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _checked(values: dict[str, Any], folder: str) -> Manifest:
-    def refuse(field: str, accepted: str) -> ModelError:
-        return ModelError(f"{MANIFEST} of {folder!r}: {field} is {values.get(field)!r}; accepted: {accepted}")
+    title = f"{MANIFEST} of {folder!r}"
+    known = _plain(Manifest, values, title)
+    for name, kind in (("video", VideoFiles), ("prompt", PromptFiles)):
+        part = values.get(name)
+        if part is not None and not isinstance(part, dict):
+            raise ModelError(f"{title}: {name} is {part!r}; accepted: an object")
+        known[name] = None if part is None else kind(**_plain(kind, part, f"{title}: {name}"))
 
-    kinds = {"str": str, "int": int, "float": (int, float)}
-    known: dict[str, Any] = {}
-    for field in fields(Manifest):
-        value: Any = values.get(field.name)
-        known[field.name] = value
-        if field.name == "files":
-            continue
-        if not isinstance(value, kinds[str(field.type)]) or isinstance(value, bool):  # type: ignore[arg-type]
-            raise refuse(field.name, f"a value of type {field.type}")
-        if field.type != "str" and not (math.isfinite(value) and value > 0):
-            raise refuse(field.name, "a number above zero")
-        if field.type == "str" and not value:
-            raise refuse(field.name, "a text that is not empty")
+    def refuse(field: str, accepted: str) -> ModelError:
+        return ModelError(f"{title}: {field} is {values.get(field)!r}; accepted: {accepted}")
+
     if not NAME.fullmatch(known["name"]):
         raise refuse("name", "letters, digits, '.', '_' and '-'")
     if known["codec"] not in CODECS:
         raise refuse("codec", " or ".join(CODECS))
+    if (known["codec"] == "rgb") != (known["video"] is not None):
+        raise refuse("video", "an object with the codec rgb, nothing with splat")
+    if known["codec"] == "rgb" and (known["channels"], known["pose_size"]) != (3, known["rgb_size"]):
+        raise ModelError(
+            f"{title}: channels, pose_size and rgb_size are {known['channels']}, {known['pose_size']} and "
+            f"{known['rgb_size']}; accepted with the codec rgb: 3 and equal sizes"
+        )
     if known["views"] != VIEWS:
         raise refuse("views", str(VIEWS))
     if (known["frames"] - 1) % known["patch"]:
         raise refuse("frames", f"1 + a multiple of patch, {known['patch']}")
     listed = values.get("files")
-    if not isinstance(listed, dict) or known["file"] not in listed:
+    if not isinstance(listed, dict):
         raise refuse("files", f"an object with an entry for {known['file']!r}")
     entries = {}
     for name, entry in listed.items():
         if Path(name).name != name or "\\" in name:
-            raise ModelError(f"{MANIFEST} of {folder!r}: file is {name!r}; accepted: a file name in the same folder")
+            raise ModelError(f"{title}: file is {name!r}; accepted: a file name in the same folder")
         try:
             entries[name] = FileEntry(str(entry["sha256"]), int(entry["size"]))
         except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{title}: files[{name!r}] is {entry!r}; accepted: sha256 and size") from error
+    manifest = Manifest(**{**known, "files": entries})
+    named = [*manifest.graphs, *([manifest.prompt.tokenizer] if manifest.prompt else [])]
+    for name in named:
+        if name not in entries or named.count(name) > 1:
             raise ModelError(
-                f"{MANIFEST} of {folder!r}: files[{name!r}] is {entry!r}; accepted: sha256 and size"
-            ) from error
-    return Manifest(**{**known, "files": entries})
+                f"{title}: files is {sorted(entries)}; accepted: an object with an entry for {name!r} alone"
+            )
+    return manifest
+
+
+TYPES: dict[object, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+
+
+def _plain(kind: type, values: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """The texts and numbers among the fields of a dataclass.
+
+    Raises:
+        ModelError: one of them is missing, of another type or out of range.
+    """
+    known: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.type not in TYPES:
+            continue
+        value: Any = values.get(field.name, None if field.default is MISSING else field.default)
+        accepted = None
+        is_kind = isinstance(value, TYPES[field.type]) and not isinstance(value, bool)
+        if not is_kind:
+            accepted = f"a value of type {field.type}"
+        elif isinstance(value, str):
+            accepted = None if value else "a text that is not empty"
+        elif not (math.isfinite(value) and value > 0):
+            accepted = "a number above zero"
+        if accepted:
+            raise ModelError(f"{title}: {field.name} is {value!r}; accepted: {accepted}")
+        known[field.name] = value
+    return known

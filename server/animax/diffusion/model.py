@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from animax.diffusion.engine import choose_provider, load_denoiser
+from animax.diffusion.engine import OnnxGraph, choose_provider, load_denoiser, load_graph
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.manifest import Manifest, read_manifest
 from animax.diffusion.registry import model_folder
 from animax.diffusion.sampler import Condition, Denoiser, Schedule, sample
+from animax.diffusion.space import Space
 from animax.diffusion.text import TextEncoder
+from animax.diffusion.umt5 import PieceEncoder
+from animax.diffusion.video_vae import VideoSpace
 from animax.errors import ModelError
+from animax.views.rgb import RgbPoseMap
 from animax.views.splat import SplatPoseMap
 
+LARGE_BATCH = 1
+"""Samples in one network call of a model behind a VAE: one alone fills a GPU (docs/large_model.md)."""
 HISTORY_FRAMES = 8
 """Beside a first one, that a window takes over from the one before: half a second shows where a motion leads."""
+
+
+class PromptEncoder(Protocol):
+    """Prompts to the states that the network attends to."""
+
+    @property
+    def null(self) -> NDArray[np.float32]:
+        """(T, width) states of no prompt: zeros."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """States (B, T, width)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +57,10 @@ class Model:
 
     manifest: Manifest
     provider: str
-    space: LatentSpace
+    space: Space
     schedule: Schedule
     denoiser: Denoiser
-    text: TextEncoder
+    text: PromptEncoder
 
     @property
     def name(self) -> str:
@@ -58,17 +79,20 @@ class Model:
 
     def warm_up(self) -> None:
         """Run every part once on a small input, so that the first request is not the slow one."""
-        views, channels = self.manifest.views, self.space.codec.channels
-        size, rgb = self.space.codec.size, self.space.rgb_size
+        views, codec, size = self.manifest.views, self.space.codec, self.space.rgb_size
+        blank = self.space.encode(
+            np.zeros((views, 1, size, size, 3), np.uint8),
+            np.zeros((views, 1, codec.channels, codec.size, codec.size), np.float32),
+        )
         condition = Condition(
-            rgb=np.zeros((views, 3, rgb, rgb), np.float32),
-            pose=np.zeros((views, channels, size, size), np.float32),
-            channels=np.ones(channels, bool),
-            rays=np.zeros((views, 6, size, size), np.float32),
+            rgb=blank.rgb[:, 0],
+            pose=blank.pose[:, 0],
+            channels=np.ones(blank.pose.shape[2], bool),
+            rays=np.zeros((views, 6, self.space.rays_size, self.space.rays_size), np.float32),
             text=self.text.encode(["warm up"])[0],
         )
         one_step = replace(self.schedule, steps=1)
-        sample(self.denoiser, condition, self.schedule.frames, 0, one_step)
+        self.space.maps(sample(self.denoiser, condition, self.schedule.frames, 0, one_step))
 
 
 def load_model(
@@ -90,32 +114,79 @@ def load_model(
     folder = model_folder(name)
     manifest = read_manifest(folder)
     manifest.verify(folder)
-    text = TextEncoder()
-    if text.encoder_hash != manifest.text_encoder:
-        raise ModelError(
-            f"model {manifest.name!r} was trained on text encoder {manifest.text_encoder[:12]}; "
-            f"installed: {text.encoder_hash[:12]}"
-        )
     provider = choose_provider(provider)
+    graph = partial(_graph, folder, manifest, provider, threads)
+    text = load_text(folder, manifest, graph)
+    space = load_space(manifest, graph)
+    history = 1 + math.ceil(HISTORY_FRAMES / manifest.patch)
+    if isinstance(space, VideoSpace):
+        history = space.history
+        max_batch = LARGE_BATCH if max_batch is None else max_batch
     return Model(
         manifest=manifest,
         provider=provider,
-        space=LatentSpace(SplatPoseMap(manifest.channels, manifest.pose_size), manifest.rgb_size),
+        space=space,
         schedule=Schedule(
             steps=manifest.steps,
             guidance=manifest.guidance,
             shift=manifest.shift,
             frames=manifest.frames,
             patch=manifest.patch,
-            history=1 + math.ceil(HISTORY_FRAMES / manifest.patch),
+            history=history,
+            guidance_image=manifest.guidance_image,
+            packed=manifest.video is not None,
         ),
         denoiser=load_denoiser(
             folder / manifest.file,
             provider,
             threads,
             max_batch,
-            model=manifest.sha256,
+            model=manifest.digest(manifest.file),
             precision=manifest.precision,
         ),
         text=text,
+    )
+
+
+def load_text(folder: Path, manifest: Manifest, graph: Callable[[str], OnnxGraph]) -> PromptEncoder:
+    """The model's own text encoder, else the package's.
+
+    Raises:
+        ModelError: the package's is not the one that the model was trained on, or the model's own is none.
+        EngineError: a package or a provider is missing.
+    """
+    if manifest.prompt is not None:
+        return PieceEncoder(graph(manifest.prompt.encoder), folder / manifest.prompt.tokenizer)
+    text = TextEncoder()
+    if text.encoder_hash != manifest.text_encoder:
+        raise ModelError(
+            f"model {manifest.name!r} was trained on text encoder {manifest.text_encoder[:12]}; "
+            f"installed: {text.encoder_hash[:12]}"
+        )
+    return text
+
+
+def load_space(manifest: Manifest, graph: Callable[[str], OnnxGraph]) -> Space:
+    """The model's latent space.
+
+    Raises:
+        ModelError: its graphs are of another size than the manifest says.
+        EngineError: they cannot be loaded.
+    """
+    video = manifest.video
+    if video is None:
+        return LatentSpace(SplatPoseMap(manifest.channels, manifest.pose_size), manifest.rgb_size)
+    codec = RgbPoseMap(manifest.pose_size, video.radius * manifest.pose_size, colours=video.colours)
+    space = VideoSpace(codec, graph(video.encoder), graph(video.decoder))
+    if (space.frames, space.patch) != (manifest.frames, manifest.patch):
+        raise ModelError(
+            f"model {manifest.name!r}: {video.decoder} is for {space.frames} frames, {space.patch} a slot; "
+            f"accepted: {manifest.frames} and {manifest.patch}"
+        )
+    return space
+
+
+def _graph(folder: Path, manifest: Manifest, provider: str, threads: int | None, name: str) -> OnnxGraph:
+    return load_graph(
+        folder / name, provider, threads, digest=manifest.digest(name), precision=manifest.precision_of(name)
     )

@@ -31,8 +31,8 @@ class Sample:
     """Latents of one clip.
 
     Attributes:
-        rgb: (V, F, 3, H, W).
-        pose: (V, F, C, h, w).
+        rgb: (V, F, 3, H, W); of a video VAE (V, S, C, h, w), a latent frame for every time slot.
+        pose: (V, F, C, h, w); likewise.
     """
 
     rgb: Latents
@@ -40,20 +40,44 @@ class Sample:
 
     @property
     def frames(self) -> int:
-        """F."""
+        """F, or S."""
         return int(self.pose.shape[1])
 
     def __getitem__(self, frames: slice | IntArray) -> Sample:
         return Sample(self.rgb[:, frames], self.pose[:, frames])
 
-    def then(self, other: Sample) -> Sample:
-        """This, and ``other`` after it."""
-        return Sample(np.concatenate([self.rgb, other.rgb], axis=1), np.concatenate([self.pose, other.pose], axis=1))
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """A stretch of a clip as it was sampled.
+
+    Attributes:
+        latents: of a window, with the history that it was given; of a loop, of the whole circle.
+        begin: first frame of the window that belongs to the clip.
+        end: one past the last.
+        loop: the latents after the last are the first.
+    """
+
+    latents: Sample
+    begin: int
+    end: int
+    loop: bool = False
+
+
+def joined(takes: Sequence[Take]) -> Sample:
+    """The clip, where latents are one a frame."""
+    kept = [take.latents[take.begin : take.end] for take in takes]
+    return Sample(np.concatenate([k.rgb for k in kept], axis=1), np.concatenate([k.pose for k in kept], axis=1))
+
+
+def latest(takes: Sequence[Take], count: int) -> Sample:
+    """The clip's last ``count`` frames, where latents are one a frame."""
+    return joined(takes)[-count:]
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is given of a clip's latents.
+    """What is given of a clip, by frame, or of a window, by latent frame.
 
     Attributes:
         latents: (V, F, ...) values; those that are not given do not matter.
@@ -120,11 +144,13 @@ class Schedule:
 
     Attributes:
         steps: network calls.
-        guidance: weight of the prompt; 1 leaves guidance out and halves the cost.
+        guidance: weight of the prompt; 1 leaves its guidance out and spares a network call a step.
         shift: how much of the steps is spent at high noise; 1 spaces noise levels evenly.
         frames: F of a window.
         patch: frames of a time slot; the first slot holds one.
         history: slots that a following window takes over from the one before.
+        guidance_image: weight of the template views; likewise.
+        packed: a slot's frames share one latent frame, as behind a video VAE. Else every frame has its own.
     """
 
     steps: int
@@ -133,6 +159,8 @@ class Schedule:
     frames: int = 33
     patch: int = 4
     history: int = 3
+    guidance_image: float = 1.0
+    packed: bool = False
 
     def sigmas(self) -> NDArray[np.float64]:
         """(steps + 1,) noise levels from 1 to 0."""
@@ -145,9 +173,27 @@ class Schedule:
         return 1 + (self.history - 1) * self.patch
 
     @property
+    def latents(self) -> int:
+        """Latent frames of a window."""
+        return 1 + (self.frames - 1) // self.patch if self.packed else self.frames
+
+    @property
+    def overlap(self) -> int:
+        """Latent frames that a following window takes over."""
+        return self.history if self.packed else self.history_frames
+
+    @property
     def slots(self) -> IntArray:
-        """(F,) time slot of each frame of a window."""
-        return (np.arange(self.frames) + self.patch - 1) // self.patch
+        """Time slot of each latent frame of a window."""
+        return np.arange(self.latents) if self.packed else self.slot_of(np.arange(self.frames))
+
+    def slot_of(self, frame: IntArray) -> IntArray:
+        """Time slot of frames of a window; the first slot holds one."""
+        return (frame + self.patch - 1) // self.patch
+
+    def period(self, frames: float) -> int:
+        """Frames of a loop that is about as long as asked: any number, or whole slots where these are packed."""
+        return max(2, self.patch * round(frames / self.patch) if self.packed else round(frames))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,20 +255,22 @@ def sample(
     known: Known | None = None,
     changes: Sequence[tuple[int, Latents]] = (),
     loop: bool = False,
+    history: Callable[[Sequence[Take], int], Sample] = latest,
     on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> Sample:
+) -> list[Take]:
     """Latents of ``frames`` frames; what is longer than a window goes on from the clean end of the one before.
 
     Args:
         denoiser: the network.
         condition: what to generate for.
-        frames: length of the clip; of a loop, its period.
+        frames: length of the clip; of a loop, its period (see ``Schedule.period``).
         seed: of the noise.
         schedule: see ``Schedule``.
         known: what is given of the clip, F frames; the result has it unchanged.
         changes: first frame and text states of every later prompt, by rising frame.
         loop: the frame after the last is the first (see ``_sample_loop``).
+        history: the clip's last frames as latents of a window's beginning; behind a VAE they are encoded anew.
         on_step: called with the step just done (from 1) and the steps in all.
         should_stop: asked before every step.
 
@@ -232,61 +280,76 @@ def sample(
     """
     random = np.random.Generator(np.random.PCG64(seed))
     if loop:
-        return _sample_loop(denoiser, condition, frames, random, schedule, known, on_step, should_stop)
+        return [_sample_loop(denoiser, condition, frames, random, schedule, known, on_step, should_stop)]
     pinned = known is not None and bool(known.whole(condition.channels)[1:].any())
     windows = plan(frames, schedule, condition.text, changes, even=pinned)
-    clip: Sample | None = None
+    takes: list[Take] = []
     for number, window in enumerate(windows):
 
         def report(step: int, done: int = number * schedule.steps) -> None:
             if on_step is not None:
                 on_step(done + step, len(windows) * schedule.steps)
 
+        past = history(takes, window.history) if window.history else None
         made = sample_window(
             denoiser,
             replace(condition, text=window.text),
-            given_of(window, clip, known, schedule, condition),
+            given_of(window, past, known, schedule, condition),
             random,
             schedule,
             report,
             should_stop,
         )
-        kept = made[window.history : window.history + window.end - window.begin]
-        clip = kept if clip is None else clip.then(kept)
-    assert clip is not None
-    return clip
+        takes.append(Take(made, window.history, window.history + window.end - window.begin))
+    return takes
 
 
 def given_of(
     window: Window,
-    clip: Sample | None,
+    past: Sample | None,
     known: Known | None,
     schedule: Schedule,
     condition: Condition,
     *,
     hold: bool = True,
 ) -> Known | None:
-    """What is given of a window: its history, the last frames of ``clip``, and its part of ``known``.
+    """What is given of a window: its history, ``past``, and its part of ``known``.
 
     With ``hold``, the last frame of ``known`` holds beyond its end if it is given whole, so that the slots after a last
     pose are clean.
     """
-    if clip is None and known is None:
+    if past is None and known is None:
         return None
     if known is None:
-        out = nothing_known(condition, schedule.frames)
+        out = nothing_known(condition, schedule.latents)
     else:
         at = window.begin - window.history + np.arange(schedule.frames)
         last = len(known.rgb) - 1
         out = known[np.minimum(at, last)]
         if not hold or not known.whole(condition.channels)[last]:
             out = Known(out.latents, out.rgb & (at <= last), out.pose & (at <= last)[:, None])
-    if clip is not None:
-        past = clip[-window.history :]
-        out.latents.rgb[:, : window.history], out.latents.pose[:, : window.history] = past.rgb, past.pose
-        out.rgb[: window.history] = True
-        out.pose[: window.history] = True
+        if schedule.packed:
+            out = packed(out, schedule.slot_of(np.arange(schedule.frames)))
+    if past is not None:
+        count = past.frames
+        out.latents.rgb[:, :count], out.latents.pose[:, :count] = past.rgb, past.pose
+        out.rgb[:count] = True
+        out.pose[:count] = True
     return out
+
+
+def packed(known: Known, slots: IntArray) -> Known:
+    """What is given of time slots: of each, its first frame of which anything is given, to hold for all of the slot.
+
+    Args:
+        known: by frame.
+        slots: (F,) of each frame, rising.
+    """
+    found = known.rgb | known.pose.any(axis=1)
+    chosen = np.searchsorted(slots, np.arange(slots[-1] + 1))
+    for frame in np.flatnonzero(found)[::-1]:
+        chosen[slots[frame]] = frame
+    return known[chosen]
 
 
 def nothing_known(condition: Condition, frames: int) -> Known:
@@ -311,12 +374,12 @@ def sample_window(
     report: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Sample:
-    """One window of ``schedule.frames`` frames: history and new frames, with what is ``given`` of them unchanged."""
-    noise = _noise(condition, schedule.frames, random)
+    """One window: history and new frames, with what is ``given`` of them unchanged."""
+    noise = _noise(condition, schedule.latents, random)
     noisy_slots = _noisy_slots(given, condition, schedule)
     whole = noisy_slots[schedule.slots] == 0
     z = noise
-    predict = _guided(denoiser, condition, schedule.guidance)
+    predict = _guided(denoiser, condition, schedule)
     for step, (now, after) in enumerate(pairwise(schedule.sigmas()), start=1):
         _check_stop(should_stop, step, schedule)
         if given is not None:
@@ -337,28 +400,34 @@ def _sample_loop(
     known: Known | None,
     on_step: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
-) -> Sample:
+) -> Take:
     """A loop, sampled in circular time.
 
     Every step sees the circle through windows that overlap, turned on from the step before, so that no frame is an end.
     A frame that several windows (or one window several times) show gets the mean prediction, weighted by how far from
-    the window's ends it lies.
+    the window's ends it lies. Where slots are packed, all of the circle's hold several frames; a window takes its first
+    for one that holds a single frame, so what it says of that one does not count.
     """
-    overlap = schedule.history_frames
-    count = 1 if frames < schedule.frames else -(-frames // (schedule.frames - overlap))
-    starts = [round(i * frames / count) for i in range(count)]
-    noise = _noise(condition, frames, random)
-    inside = np.arange(1, schedule.frames + 1)
-    weight = np.minimum(inside, inside[::-1]).clip(max=overlap).astype(np.float32)
-    predict = _guided(denoiser, condition, schedule.guidance)
+    length = frames
+    if schedule.packed:
+        length = frames // schedule.patch
+        known = None if known is None else packed(known, np.arange(frames) // schedule.patch)
+    count = 1 if length < schedule.latents else -(-length // (schedule.latents - schedule.overlap))
+    starts = [round(i * length / count) for i in range(count)]
+    noise = _noise(condition, length, random)
+    inside = np.arange(1, schedule.latents + 1)
+    weight = np.minimum(inside, inside[::-1]).clip(max=schedule.overlap).astype(np.float32)
+    if schedule.packed:
+        weight[0] = 0
+    predict = _guided(denoiser, condition, schedule)
     z = noise
     for step, (now, after) in enumerate(pairwise(schedule.sigmas()), start=1):
-        turn = round(frames * ((step - 1) * TURN % 1.0))
-        total = np.zeros(frames, np.float32)
+        turn = round(length * ((step - 1) * TURN % 1.0))
+        total = np.zeros(length, np.float32)
         clean = Sample(np.zeros_like(z.rgb), np.zeros_like(z.pose))
         for number, start in enumerate(starts, start=1):
             _check_stop(should_stop, step, schedule)
-            at = (start + turn + np.arange(schedule.frames)) % frames
+            at = (start + turn + np.arange(schedule.latents)) % length
             seen, given = z[at], None if known is None else known[at]
             noisy_slots = _noisy_slots(given, condition, schedule)
             if given is not None:
@@ -372,7 +441,7 @@ def _sample_loop(
                 on_step((step - 1) * count + number, schedule.steps * count)
         share = total[:, None, None, None]
         z = _stepped(z, Sample(clean.rgb / share, clean.pose / share), now, after)
-    return _finished(z, known, condition)
+    return Take(_finished(z, known, condition), 0, frames, loop=True)
 
 
 def _noise(condition: Condition, frames: int, random: np.random.Generator) -> Sample:
@@ -421,21 +490,41 @@ def _check_stop(should_stop: Callable[[], bool] | None, step: int, schedule: Sch
         raise Cancelled(f"cancelled before denoising step {step} of {schedule.steps}")
 
 
-def _guided(denoiser: Denoiser, condition: Condition, guidance: float) -> Callable[[Sample, Latents], Sample]:
-    """The prediction with classifier-free guidance: x̂ = x̂₀ + guidance · (x̂_prompt − x̂₀), both in one batch."""
-    batch = 1 if guidance == 1.0 else 2
-    text = np.stack([condition.text, np.zeros_like(condition.text)][:batch])
+def _guided(denoiser: Denoiser, condition: Condition, schedule: Schedule) -> Callable[[Sample, Latents], Sample]:
+    """The prediction with classifier-free guidance on template views and prompt, the parts of it in one batch:
+
+    x̂ = x̂(∅, ∅) + guidance_image · (x̂(image, ∅) − x̂(∅, ∅)) + guidance · (x̂(image, prompt) − x̂(image, ∅))
+
+    A part that the weights leave out is not computed: with ``guidance_image`` 1 the first, with ``guidance`` 1 too the
+    second.
+    """
+    image, prompt = np.float32(schedule.guidance_image), np.float32(schedule.guidance)
+    parts = [(1, 1)]  # whether it is told image and prompt
+    if prompt != 1 or image != 1:
+        parts.append((1, 0))
+    if image != 1:
+        parts.append((0, 0))
+    batch = len(parts)
+
+    def told(array: Latents, which: int) -> Latents:
+        return np.stack([array if part[which] else np.zeros_like(array) for part in parts])
 
     def repeated(array: Latents) -> Latents:
         return np.repeat(array[None], batch, axis=0)
 
-    fixed = [repeated(array) for array in (condition.rgb, condition.pose, condition.rays)]
+    template_rgb, template_pose = told(condition.rgb, 0), told(condition.pose, 0)
+    text, rays = told(condition.text, 1), repeated(condition.rays)
+
+    def mixed(made: Latents) -> Latents:
+        out: Latents = made[0]
+        if batch == 2:
+            out = made[1] + prompt * (made[0] - made[1])
+        if batch == 3:
+            out = made[2] + image * (made[1] - made[2]) + prompt * (made[0] - made[1])
+        return out
 
     def predict(z: Sample, sigma: Latents) -> Sample:
-        rgb, pose = denoiser(repeated(z.rgb), repeated(z.pose), fixed[0], fixed[1], repeated(sigma), text, fixed[2])
-        if batch == 1:
-            return Sample(rgb[0], pose[0])
-        weight = np.float32(guidance)
-        return Sample(rgb[1] + weight * (rgb[0] - rgb[1]), pose[1] + weight * (pose[0] - pose[1]))
+        made = denoiser(repeated(z.rgb), repeated(z.pose), template_rgb, template_pose, repeated(sigma), text, rays)
+        return Sample(*(mixed(latents) for latents in made))
 
     return predict

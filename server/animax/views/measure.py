@@ -1,4 +1,5 @@
-"""How long the template renderer takes on this machine: ``python -m animax.views.measure``."""
+"""How long the template renderer takes on this machine, and the reading of coloured pose maps, and how well it reads:
+``python -m animax.views.measure``."""
 
 from __future__ import annotations
 
@@ -7,12 +8,19 @@ import time
 
 import numpy as np
 
+from animax.assets import load_rig, read_clips
+from animax.assets.markers import choose_markers
 from animax.assets.mesh import Material, Mesh
-from animax.views.camera import ROOM, orbit
+from animax.procedural import generate
+from animax.views.camera import ROOM, orbit, template_cameras
 from animax.views.render import render
+from animax.views.rgb import RADIUS, RgbPoseMap, reduced
 
 CASES = ((20_000, 256, 1), (3_000, 64, 16), (3_000, 32, 16), (3_000, 24, 16))
 """Triangles, image size and frames."""
+DRAWN = 480
+READ = (96, 120, 160, 240, 480)
+"""Pixels of pose maps."""
 
 
 def textured_ball(triangles: int) -> Mesh:
@@ -57,12 +65,40 @@ def seconds(triangles: int, size: int, frames: int, repeats: int = 5) -> tuple[f
     return float(wall_least), float(own_least)
 
 
+def reading(size: int, frames: int = 8) -> tuple[float, float, float, float]:
+    """What it takes to find markers in pictures of ``DRAWN`` pixels, made ``size`` pixels small.
+
+    Returns:
+        processor seconds a picture; median and 95th percentile of the error, in picture widths; share that is found.
+    """
+    rig = load_rig(generate("biped", seed=1))
+    clip = read_clips(rig)[0]
+    codec = RgbPoseMap(DRAWN, RADIUS * DRAWN)
+    markers = choose_markers(rig, codec.colours)
+    at = np.linspace(0, len(clip) - 1, frames).astype(np.int64)
+    points, depths = template_cameras(rig, size=DRAWN).project(markers.positions(rig.skeleton.globals(clip.pose)[at]))
+    maps = codec.draw(points, depths, markers, DRAWN)
+    began = time.process_time()
+    seen = codec.resized(size).decode(reduced(maps, size), markers, DRAWN)
+    own = (time.process_time() - began) / (frames * len(maps))
+    drawn = codec.drawn(markers)
+    found = seen.confidence[:, :, drawn] > 0
+    errors = np.linalg.norm(seen.points - points, axis=-1)[:, :, drawn][found] / DRAWN
+    return own, float(np.median(errors)), float(np.percentile(errors, 95)), float(found.mean())
+
+
 def main() -> None:
     """Print a line for each case."""
     for triangles, size, frames in CASES:
         wall, own = seconds(triangles, size, frames)
         what = f"{triangles:6d} triangles, {size:3d} px, {frames:2d} frames × 4 views"
         sys.stdout.write(f"{what}: {wall * 1e3:6.2f} ms a picture ({own * 1e3:.2f} ms of processor)\n")
+    for size in READ:
+        own, median, worst, found = reading(size)
+        sys.stdout.write(
+            f"coloured pose maps of {DRAWN} px read at {size:3d} px: {own * 1e3:6.1f} ms of processor a picture, "
+            f"error {median:.2%} of its width at the median, {worst:.2%} at the 95th percentile, {found:.1%} found\n"
+        )
 
 
 if __name__ == "__main__":

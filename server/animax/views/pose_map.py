@@ -42,6 +42,9 @@ class PoseMapCodec(Protocol):
     def size(self) -> int:
         """Height and width of a map."""
 
+    def drawn(self, markers: MarkerSet) -> NDArray[np.int64]:
+        """Indices of the markers that appear in the maps."""
+
     def draw(self, points: Array, depths: Array, markers: MarkerSet, frame: int) -> Maps:
         """Maps (V, F, C, size, size) of markers at ``points`` (V, F, M, 2) pixels with ``depths`` (V, F, M).
 

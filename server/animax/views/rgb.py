@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -16,6 +16,8 @@ from animax.views.pose_map import Array, Maps, Observations
 Floats = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
+RADIUS = 2.5 / 96
+"""Of the large model's circles, in widths of the picture."""
 LINE_GREY = 0.35
 """Level of the bones: in the palette's gap between black and its darkest colours."""
 EDGE = 0.5
@@ -62,6 +64,10 @@ class RgbPoseMap:
     def channels(self) -> int:
         """Red, green and blue."""
         return 3
+
+    def resized(self, size: int) -> RgbPoseMap:
+        """The same for maps of another size."""
+        return replace(self, size=size, radius=self.radius * size / self.size)
 
     def drawn(self, markers: MarkerSet) -> IntArray:
         """Indices of the markers that appear in the maps."""
@@ -221,6 +227,16 @@ class RgbPoseMap:
         misfit = np.sum(weight * np.abs(seen - model), axis=(1, 2)) / visible
         confidence = np.clip((share - misfit / 2) / WHOLE, 0, 1)
         return circle[:, :2], np.where(confidence < LEAST, 0.0, confidence)
+
+
+def reduced(maps: Maps, size: int) -> Maps:
+    """Maps (..., 3, H, W) made smaller, each pixel the mean of those that it covers; larger ones are not made."""
+    if size >= maps.shape[-1]:
+        return maps
+    flat = np.moveaxis(maps.reshape(-1, *maps.shape[-3:]), 1, -1)
+    small = [cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=cv2.INTER_AREA) for image in flat]
+    out: Maps = np.moveaxis(np.stack(small), -1, 1).reshape(*maps.shape[:-2], size, size).astype(np.float32)
+    return out
 
 
 def coverage(distance: Array, radius: Array | float) -> Array:

@@ -34,6 +34,10 @@ class SplatPoseMap:
     channels: int = 64
     size: int = 8
 
+    def drawn(self, markers: MarkerSet) -> NDArray[np.int64]:
+        """See ``PoseMapCodec.drawn``: all of them."""
+        return np.arange(len(markers))
+
     def draw(self, points: Array, depths: Array, markers: MarkerSet, frame: int) -> Maps:  # noqa: ARG002
         """See ``PoseMapCodec.draw``; depths are not used, since channels never cover one another."""
         cells = 1 + points * ((self.size - 2) / frame)
