@@ -59,7 +59,7 @@ class Running:
         await until(lambda: self.server.readiness.state.value == "ready")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> float:
     """Wait for a condition; returns how long that took."""
     began = time.monotonic()
     while not condition():

@@ -23,12 +23,15 @@ class FakeModel:
     sha256: str = "ab" * 32
     provider: str = "cpu"
     fps: float = 12.0
-    warm_up_seconds: float = 0.0
+    gate: threading.Event = field(default_factory=threading.Event)
     failures: int = 0
     warmed: int = 0
 
+    def __post_init__(self) -> None:
+        self.gate.set()
+
     def warm_up(self) -> None:
-        time.sleep(self.warm_up_seconds)
+        assert self.gate.wait(60)
         if self.failures > 0:
             self.failures -= 1
             raise RuntimeError("the device is lost")

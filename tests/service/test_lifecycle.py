@@ -27,8 +27,10 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def test_health_is_serving_only_after_warm_up() -> None:
+    model = FakeModel()
+    model.gate.clear()
     async with (
-        serving(model=FakeModel(warm_up_seconds=0.4), warm=False) as running,
+        serving(model=model, warm=False) as running,
         AsyncClient(running.target) as client,
     ):
         rig = await client.upload(running.glb)  # uploads need no model
@@ -38,6 +40,7 @@ async def test_health_is_serving_only_after_warm_up() -> None:
         with pytest.raises(UnavailableError) as caught:
             await client.animate(rig.rig_id, "too early").collect()
         assert (caught.value.reason, bool(caught.value.retry_after)) == ("NOT_READY", True)
+        model.gate.set()
         await running.ready()
         assert await running.health() == SERVING
         assert (await client.capabilities()).ready
@@ -60,7 +63,7 @@ async def test_an_engine_failure_turns_health_off_until_the_engine_is_back() -> 
 
         following = asyncio.create_task(follow())
         await until(lambda: changes == [SERVING])
-        running.model.warm_up_seconds = 0.3
+        running.model.gate.clear()
         running.engine.failure = EngineError("the device was lost")
         with pytest.raises(EngineError, match="the device was lost"):
             await client.animate(rig.rig_id, "fails").collect()
@@ -68,6 +71,7 @@ async def test_an_engine_failure_turns_health_off_until_the_engine_is_back() -> 
             await client.animate(rig.rig_id, "meanwhile").collect()
         assert caught.value.reason == "NOT_READY"
         running.engine.failure = None
+        running.model.gate.set()
         await running.ready()
         assert len((await client.animate(rig.rig_id, "works again").collect()).clip) == 60
         await until(lambda: changes == [SERVING, NOT_SERVING, SERVING])

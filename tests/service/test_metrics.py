@@ -252,13 +252,14 @@ async def test_probes_follow_the_server() -> None:
         rig_id = (await client.upload(running.glb)).rig_id
         assert (await page(running, "/healthz")).text == "alive\n"
         assert (await page(running, "/readyz")).text == "ready\n"
-        running.model.warm_up_seconds = 0.3
+        running.model.gate.clear()
         running.engine.failure = EngineError("the device was lost")
         with pytest.raises(EngineError):
             await client.animate(rig_id, "fails").collect()
         answer = await page(running, "/readyz")
         assert (answer.status, answer.text) == (503, "recovering from an engine failure\n")
         assert (await page(running, "/healthz")).status == 200
+        running.model.gate.set()
         await running.ready()
         assert (await page(running, "/readyz")).status == 200
 

@@ -422,7 +422,8 @@ async def test_grpc_web_brings_the_same_messages():
 async def test_it_is_counted_and_answers_while_a_model_warms_up():
     from tests.service.engine import FakeModel
 
-    model = FakeModel(warm_up_seconds=3)
+    model = FakeModel()
+    model.gate.clear()
     async with serving(model=model, warm=False, writers=None) as running, AsyncClient(running.target) as client:
         source, target = await uploaded(client)
         assert not (await client.capabilities()).ready
@@ -448,6 +449,7 @@ async def test_it_is_counted_and_answers_while_a_model_warms_up():
             if sample.name.endswith("_count") and sample.value
         }
         assert {"rotations", "clean"} <= stages
+        model.gate.set()
 
 
 async def test_motion_that_is_ordered_counts_against_the_quota(tmp_path):
