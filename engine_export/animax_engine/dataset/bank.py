@@ -60,7 +60,8 @@ def read_sources(data: Path) -> list[Source]:
     manifest = data / "manifest.json"
     if not manifest.exists():
         paths = sorted([*data.rglob("*.glb"), *data.rglob("*.gltf")])
-        return [Source(path, path.stem, None, "train", "own", None) for path in paths]
+        names = ["-".join(path.relative_to(data).with_suffix("").parts) for path in paths]
+        return [Source(path, name, None, "train", "own", None) for path, name in zip(paths, names, strict=True)]
     return [
         Source(
             data / rig["file"],
