@@ -35,8 +35,18 @@ def test_the_command_builds_by_the_model_s_own_digest(monkeypatch, capsys, tmp_p
     assert key.device == DEVICE
 
 
-@pytest.mark.parametrize("wrong", [["nobody"], ["embedded", "--max-batch", "1"]])
-def test_wrong_input_is_named(wrong, monkeypatch, capsys):
+def test_a_batch_of_one_is_a_profile_too(monkeypatch, tmp_path):
+    asked = []
     monkeypatch.setattr(build_trt, "this_device", lambda: DEVICE)
-    assert cli.main(["build-trt", *wrong]) == 1
+    monkeypatch.setattr(build_trt, "build_engines", lambda path, key, cache, anew: asked.append(key.batch))
+    assert build_trt.main(["embedded", "--cache", str(tmp_path), "--max-batch", "1"]) == 0
+    assert asked == [(1, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"), [(["nobody"], 1), (["embedded", "--max-batch", "2", "--opt-batch", "3"], 2)]
+)
+def test_wrong_input_is_named(wrong, status, monkeypatch, capsys):
+    monkeypatch.setattr(build_trt, "this_device", lambda: DEVICE)
+    assert cli.main(["build-trt", *wrong]) == status
     assert "accepted" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--min-batch", type=int, default=1, metavar="N", help="samples in a call (default: %(default)s)"
     )
     parser.add_argument(
-        "--opt-batch", type=int, default=USUAL_BATCH, metavar="N", help="that it is fastest for (default: %(default)s)"
+        "--opt-batch", type=int, metavar="N", help=f"that it is fastest for (default: {USUAL_BATCH}, or the largest)"
     )
     parser.add_argument(
         "--max-batch", type=int, default=MAX_BATCH["tensorrt"], metavar="N", help="at most (default: %(default)s)"
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest.verify(folder)
     device, cache = this_device(), EngineCache(args.cache)
     precision = args.precision or engine_precision(manifest.precision)
-    key = EngineKey(manifest.sha256, device, precision, (args.min_batch, args.opt_batch, args.max_batch))
+    usual = min(USUAL_BATCH, args.max_batch) if args.opt_batch is None else args.opt_batch
+    key = EngineKey(manifest.sha256, device, precision, (args.min_batch, usual, args.max_batch))
     print(f"{manifest.name} for {device.gpu}, TensorRT {device.tensorrt}, {precision}, batch {key.batch}", flush=True)
     began = time.monotonic()
     built = build_engines(folder / manifest.file, key, cache, anew=args.anew)

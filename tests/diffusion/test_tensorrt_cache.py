@@ -86,7 +86,15 @@ def foreign(folder):
     (folder / SEAL).write_text(json.dumps(seal))
 
 
-@pytest.mark.parametrize("damage", [cut, unsealed, half_sealed, lost, foreign])
+def grown(folder):
+    (folder / "another_sm90.engine").write_bytes(b"engine")
+
+
+def listless(folder):
+    (folder / SEAL).write_text("[]")
+
+
+@pytest.mark.parametrize("damage", [cut, unsealed, half_sealed, lost, foreign, grown, listless])
 def test_what_is_torn_or_foreign_is_built_anew(cache, damage):
     cache.build(KEY, engines())
     damage(cache.folder(KEY))
@@ -107,6 +115,48 @@ def test_a_build_that_fails_leaves_what_was_there(cache, failure):
         cache.build(KEY, fail, anew=True)
     assert left_over(cache) == [KEY.folder]
     assert not cache.build(KEY, unreachable)
+
+
+def test_what_killed_builds_left_is_removed_and_nothing_else(cache):
+    for name in (f"{KEY.folder}.killed", f"{KEY.folder}.killed.old", "another.killed"):
+        (cache.root / name).mkdir(parents=True)
+        (cache.root / name / "half.engine").write_bytes(b"half")
+    cache.build(KEY, engines())
+    assert left_over(cache) == [KEY.folder, "another.killed"]
+
+
+def test_timings_are_shared_whole_or_not_at_all(cache):
+    """Two builds of different engines run at the same time: each writes a file of its own."""
+    seen = []
+
+    def measure(content):
+        def make(folder):
+            engines()(folder)
+            path = folder / "timings" / "sm90.timing"
+            seen.append(path.read_bytes() if path.exists() else b"")
+            path.write_bytes(content)
+            assert not (cache.root / "timings" / "sm90.timing").exists() or seen[-1]
+
+        return make
+
+    def fail(folder):
+        measure(b"half")(folder)
+        raise RuntimeError
+
+    cache.build(KEY, measure(b"one"))
+    with pytest.raises(RuntimeError):
+        cache.build(replace(KEY, precision="bf16"), fail)
+    cache.build(replace(KEY, precision="fp32"), measure(b"two"))
+    assert seen == [b"", b"one", b"one"]
+    assert (cache.root / "timings" / "sm90.timing").read_bytes() == b"two"
+
+
+def test_a_file_that_the_build_misses_is_not_the_cache_s_fault(cache):
+    def fail(folder):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with pytest.raises(EngineError, match="cannot be built: No such file"):
+        cache.build(KEY, fail)
 
 
 def test_a_build_of_nothing_is_an_error(cache):
@@ -155,6 +205,10 @@ def test_options_are_those_of_onnx_runtime(cache):
     assert options["trt_profile_max_shapes"] == "rgb:16x4x33,sigma:16x9"
     assert (options["trt_fp16_enable"], options["trt_bf16_enable"]) == ("1", "0")
     assert options["trt_engine_cache_path"] == str(cache.folder(KEY))
+    assert not any("timing" in name for name in options)  # whoever only reads engines writes no timings
+    options = cache.options(KEY, {"sigma": ["batch", 9]}, cache.root / "new")
+    assert options["trt_engine_cache_path"] == str(cache.root / "new")
+    assert options["trt_timing_cache_path"] == str(cache.root / "new" / "timings")
 
 
 @pytest.mark.parametrize("change", [{"precision": "int8"}, {"batch": (0, 1, 2)}, {"batch": (1, 3, 2)}])
@@ -180,13 +234,26 @@ def test_the_device_is_what_the_driver_says(gpu):
     gpu("NVIDIA H100 80GB HBM3, 9.0, 580.65.06\n")
     found = this_device()
     assert (found.gpu, found.compute, found.driver) == ("NVIDIA H100 80GB HBM3", "9.0", "580.65.06")
+    gpu("A GPU, of some kind, 9.0, 580.1\n")
+    assert this_device().gpu == "A GPU, of some kind"
     gpu("No devices were found\n")
     with pytest.raises(EngineError, match="accepted: an NVIDIA GPU"):
         this_device()
 
 
-def test_without_the_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+@pytest.mark.parametrize(
+    ("visible", "asked"), [(None, "0"), ("", "0"), ("2,3", "2"), ("GPU-1a,GPU-2b", "GPU-1a"), ("MIG-1a", "0")]
+)
+def test_the_device_is_the_first_that_is_shown(monkeypatch, visible, asked):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert tensorrt_cache._first_gpu() == asked
+
+
+@pytest.mark.parametrize("module", [None, SimpleNamespace()])
+def test_without_the_library_the_extra_is_named(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
     with pytest.raises(EngineError, match=r"animax\[gpu\]"):
         this_device()
 

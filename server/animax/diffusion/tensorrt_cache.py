@@ -24,6 +24,8 @@ from animax.errors import EngineError, OptionError
 
 SEAL = "engines.json"
 """Written last: a folder without it, or with files that it does not describe, was torn and is built anew."""
+TIMINGS = "timings"
+"""Folder of measured kernels, which further builds need not measure again."""
 VARIABLE = "ANIMAX_TENSORRT_CACHE"
 PRECISIONS = ("fp32", "fp16", "bf16")
 QUERY_SECONDS = 30.0
@@ -83,7 +85,7 @@ class EngineKey:
 
 
 def this_device() -> Device:
-    """The first GPU of this machine.
+    """The first GPU that this process is shown.
 
     Raises:
         EngineError: there is none, or no TensorRT.
@@ -92,15 +94,26 @@ def this_device() -> Device:
 
     try:
         version = str(import_module("tensorrt").__version__)  # loads the libraries that ONNX Runtime looks for
-    except ImportError as error:
+    except (ImportError, OSError, AttributeError) as error:  # no package, none of its libraries, or a mere folder
         raise EngineError("TensorRT is not installed; accepted: an installation of animax[gpu]") from error
-    query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader", "--id=0"]
+    query = [
+        "nvidia-smi",
+        "--query-gpu=name,compute_cap,driver_version",
+        "--format=csv,noheader",
+        f"--id={_first_gpu()}",
+    ]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True).stdout
-        gpu, compute, driver = (value.strip() for value in answer.splitlines()[0].split(","))
+        gpu, compute, driver = (value.strip() for value in answer.splitlines()[0].rsplit(",", 2))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError) as error:
         raise EngineError("nvidia-smi tells of no GPU; accepted: an NVIDIA GPU with its driver") from error
     return Device(gpu, compute, driver, version, onnxruntime.__version__)
+
+
+def _first_gpu() -> str:
+    """The first of CUDA_VISIBLE_DEVICES, as far as nvidia-smi knows it by that name."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    return first if first.isdigit() or first.startswith("GPU-") else "0"
 
 
 def default_root() -> Path:
@@ -125,11 +138,6 @@ class EngineCache:
     def folder(self, key: EngineKey) -> Path:
         """Where the engines of ``key`` lie."""
         return self.root / key.folder
-
-    @property
-    def timings(self) -> Path:
-        """Folder of the timing cache: measured kernels, which further builds need not measure again."""
-        return self.root / "timings"
 
     def find(self, model: str, device: Device, largest: int) -> EngineKey | None:
         """The engines of a model for a device that take ``largest`` samples: those that were built last."""
@@ -158,21 +166,38 @@ class EngineCache:
 
         target = self.folder(key)
         try:
-            self.timings.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
+                for left in self.root.glob(f"{target.name}.*/"):  # by builds that were killed
+                    shutil.rmtree(left, ignore_errors=True)
                 if not anew and _sealed_key(target) == key:
                     return False
                 scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=self.root))
                 try:
-                    make(scratch)
+                    self._make(make, scratch)
                     _seal(scratch, key)
-                    shutil.rmtree(target, ignore_errors=True)
+                    if target.exists():
+                        target.replace(scratch.with_suffix(".old"))
                     scratch.replace(target)
                 finally:
-                    shutil.rmtree(scratch, ignore_errors=True)
+                    for left in (scratch, scratch.with_suffix(".old")):
+                        shutil.rmtree(left, ignore_errors=True)
         except OSError as error:
             raise EngineError(f"the cache of TensorRT engines cannot be written: {error.strerror}") from error
         return True
+
+    def _make(self, make: Callable[[Path], None], scratch: Path) -> None:
+        """Let ``make`` work on timings of its own, then put these in the place of the shared ones, whole."""
+        shared, own = self.root / TIMINGS, scratch / TIMINGS
+        shared.mkdir(exist_ok=True)
+        shutil.copytree(shared, own)
+        try:
+            make(scratch)
+        except OSError as error:
+            raise EngineError(f"the engines cannot be built: {error.strerror or error}") from error
+        for path in own.iterdir():
+            path.replace(shared / path.name)
+        shutil.rmtree(own)
 
     def options(
         self, key: EngineKey, shapes: Mapping[str, Sequence[int | str | None]], folder: Path | None = None
@@ -182,7 +207,7 @@ class EngineCache:
         Args:
             key: of the engines.
             shapes: of the graph's inputs by name; whatever is no number is the batch.
-            folder: default: ``folder(key)``.
+            folder: where they are being built; default: ``folder(key)``, where they are.
         """
         profile = {
             kind: ",".join(
@@ -191,11 +216,11 @@ class EngineCache:
             )
             for kind, batch in zip(("min", "opt", "max"), key.batch, strict=True)
         }
+        timings = {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder / TIMINGS)} if folder else {}
         return {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(folder or self.folder(key)),
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(self.timings),
+            **timings,
             "trt_fp16_enable": str(int(key.precision == "fp16")),
             "trt_bf16_enable": str(int(key.precision == "bf16")),
             **{f"trt_profile_{kind}_shapes": text for kind, text in profile.items()},
@@ -210,12 +235,15 @@ def _seal(folder: Path, key: EngineKey) -> None:
 
 
 def _sealed_key(folder: Path) -> EngineKey | None:
-    """The key of a folder whose files are those that were sealed; None for every other one."""
+    """The key of a folder whose files are those that were sealed, no more and no fewer; None for every other one."""
     try:
         sealed = json.loads((folder / SEAL).read_text())
         facts = sealed["key"]
         key = EngineKey(facts["model"], Device(**facts["device"]), facts["precision"], tuple(facts["batch"]))
-        whole = all(asdict(file_entry(folder / name)) == entry for name, entry in sealed["files"].items())
+        names = {path.name for path in folder.iterdir()} - {SEAL}
+        whole = names == set(sealed["files"]) and all(
+            asdict(file_entry(folder / name)) == entry for name, entry in sealed["files"].items()
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return key if whole and key.folder == folder.name else None
