@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,6 +193,27 @@ def test_the_command_writes_folder_and_triton_repository(traced, tmp_path, capsy
     assert "has no manifest.json" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         export.main([str(checkpoint)])
+
+
+def test_an_export_that_fails_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["y"])]
+    imports = [onnx.helper.make_opsetid("", 20)]
+    graph = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", [value], [result]), opset_imports=imports, ir_version=10
+    )
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "denoiser.onnx").write_bytes(b"old")
+    network = SimpleNamespace(config=EMBEDDED)
+    for name, error, told in (("small", 1.0, "is 1.0e.00 from torch"), ("../x", 0.0, r"name is '\.\./x'")):
+        monkeypatch.setattr(export, "parity", lambda *_, error=error: export.Parity(error, error, error))
+        with pytest.raises(ModelError, match=told):
+            write_folder(graph, network, FRAMES, tmp_path / "model", name, Defaults(), "fp32")
+        assert (tmp_path / "model" / "denoiser.onnx").read_bytes() == b"old"
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    write_folder(graph, network, FRAMES, tmp_path / "model", "small", Defaults(), "fp32")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["denoiser.onnx", "manifest.json"]
 
 
 @pytest.mark.parametrize(

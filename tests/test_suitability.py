@@ -14,7 +14,7 @@ BATCH = {"batch": Profile(1, 2, 16)}
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def graph(nodes, *, inputs=None, weights=None, output=("y", FLOAT), opset=20, value_info=()):
+def graph(nodes, *, inputs=None, weights=None, output=("y", FLOAT), opset=20):
     inputs = inputs or [("x", FLOAT, ["batch", 4])]
     return helper.make_model(
         helper.make_graph(
@@ -23,7 +23,6 @@ def graph(nodes, *, inputs=None, weights=None, output=("y", FLOAT), opset=20, va
             [helper.make_tensor_value_info(*one) for one in inputs],
             [helper.make_tensor_value_info(*output, None)],
             [numpy_helper.from_array(np.array(value), name) for name, value in (weights or {}).items()],
-            value_info=list(value_info),
         ),
         opset_imports=[helper.make_opsetid("", opset)],
     )
@@ -110,7 +109,17 @@ def test_64_bit_inputs_and_numbers_are_named():
     assert obstacles(graph([node("Slice", ["x", "start", "end"])], weights=weights), BATCH) == []
 
 
-def test_types_that_tensorrt_lacks_are_named():
-    middle = helper.make_tensor_value_info("middle", TensorProto.DOUBLE, None)
-    nodes = [node("Cast", ["x"], "middle", to=TensorProto.DOUBLE), node("Cast", ["middle"], to=FLOAT)]
-    assert only(graph(nodes, value_info=[middle])) == "value 'middle' is of type DOUBLE"
+def test_types_that_tensorrt_lacks_are_named_with_their_node():
+    """As the exporter writes graphs: without types of what is in between, and with large weights."""
+    nodes = [
+        node("MatMul", ["x", "w"], "product"),
+        node("Cast", ["product"], "middle", name="widen", to=TensorProto.DOUBLE),
+        node("Cast", ["middle"], to=FLOAT),
+    ]
+    model = graph(nodes, weights={"w": np.zeros((4, 100), np.float32)})
+    assert only(model) == "node 'widen' (Cast): its output 'middle' is of type DOUBLE"
+
+
+def test_an_input_without_a_shape_is_named():
+    model = graph([node("Relu", ["x"])], inputs=[("x", FLOAT, None)])
+    assert only(model) == "input 'x' has no shape; accepted: one with sizes or names"

@@ -14,6 +14,7 @@ from animax.diffusion.engine import INPUTS, OUTPUTS  # noqa: E402
 from animax.diffusion.manifest import read_manifest  # noqa: E402
 from animax.diffusion.registry import PACKAGE  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
+from animax_engine import triton  # noqa: E402
 from animax_engine.triton import MAX_BATCH, write_repository  # noqa: E402
 
 
@@ -60,7 +61,7 @@ def test_inputs_and_outputs_are_the_graph_s(schema, repository, name):
         for one, value in zip(told, values, strict=True):
             tensor = value.type.tensor_type
             dims = [dim.dim_value or -1 for dim in tensor.shape.dim]
-            assert list(one.dims) == dims[1:] if batched else dims
+            assert list(one.dims) == (dims[1:] if batched else dims)
             wanted = {onnx.TensorProto.FLOAT: schema.TYPE_FP32, onnx.TensorProto.INT64: schema.TYPE_INT64}
             assert one.data_type == wanted[tensor.elem_type]
 
@@ -78,6 +79,12 @@ def test_the_repository_tells_how_to_start_it(repository):
     text = (repository / "README.md").read_text()
     assert "tritonserver --model-repository" in text
     assert "embedded_denoiser" in text
+
+
+def test_a_type_that_triton_has_no_name_for_is_refused():
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.COMPLEX64, [1])
+    with pytest.raises(ModelError, match="x of odd is of type COMPLEX64; accepted: TYPE_FP32"):
+        triton.config("odd", onnx.helper.make_graph([], "g", [value], []), batched=False)
 
 
 def test_an_altered_model_is_not_passed_on(tmp_path):

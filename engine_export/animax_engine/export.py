@@ -275,11 +275,32 @@ def write_folder(
     *,
     room: float = ROOM,
 ) -> tuple[Parity, list[str]]:
-    """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it.
+    """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it. Where it
+    fails, a folder that is there stays as it was.
 
     Raises:
         ModelError: the name cannot be one, or the graph does not compute what the network does.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        beside = Path(scratch) / folder.name
+        done = _write_files(graph, network, frames, beside, name, defaults, precision, room)
+        folder.mkdir(exist_ok=True)
+        for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # it last: servers look at it
+            file.replace(folder / file.name)
+    return done
+
+
+def _write_files(
+    graph: onnx.ModelProto,
+    network: VideoPoseTransformer,
+    frames: int,
+    folder: Path,
+    name: str,
+    defaults: Defaults,
+    precision: str,
+    room: float,
+) -> tuple[Parity, list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "denoiser.onnx"
     model = in_precision(graph, precision)

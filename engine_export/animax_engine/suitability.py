@@ -49,6 +49,8 @@ TYPES = frozenset(
     {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT32, TensorProto.INT64,
      TensorProto.BOOL, TensorProto.INT8}
 )  # fmt: skip
+LARGEST_SHAPE = 64
+"""Numbers in a constant that a shape may come from."""
 INT32 = np.iinfo(np.int32)
 
 
@@ -87,6 +89,8 @@ def _input_obstacles(model: onnx.ModelProto, profiles: Mapping[str, Profile]) ->
     for value in model.graph.input:
         if value.name in weights:
             continue
+        if not value.type.tensor_type.HasField("shape"):
+            yield f"input {value.name!r} has no shape; accepted: one with sizes or names"
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_value > 0:
                 continue
@@ -105,7 +109,7 @@ def _node_obstacles(model: onnx.ModelProto) -> Iterator[str]:
     constant = {weight.name for weight in graph.initializer}
     static = set(constant)  # known from the inputs' shapes alone
     for node in graph.node:
-        title = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        title = _title(node)
         if node.domain not in ("", "ai.onnx"):
             yield f"{title}: domain {node.domain!r} is not ONNX's own"
         elif node.op_type not in OPERATORS:
@@ -127,16 +131,44 @@ def _node_obstacles(model: onnx.ModelProto) -> Iterator[str]:
             static.update(node.output)
 
 
+def _title(node: onnx.NodeProto) -> str:
+    return f"node {node.name or node.output[0]!r} ({node.op_type})"
+
+
+def _kinds(model: onnx.ModelProto) -> dict[str, int]:
+    """Types of all values by name, inferred. Large weights go without their numbers: a message has 2 GiB at most."""
+    graph = model.graph
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.name = graph.name
+    light.graph.node.extend(graph.node)
+    light.graph.input.extend(graph.input)
+    light.graph.output.extend(graph.output)
+    light.graph.value_info.extend(graph.value_info)
+    for weight in graph.initializer:
+        if weight.data_location != TensorProto.EXTERNAL and np.prod(weight.dims) <= LARGEST_SHAPE:
+            light.graph.initializer.append(weight)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:  # of an operator or opset that is named as an obstacle itself
+        inferred = light.graph
+    return {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
+
+
 def _type_obstacles(model: onnx.ModelProto) -> Iterator[str]:
     graph = model.graph
     for value in (*graph.input, *graph.output):
         kind = value.type.tensor_type.elem_type
         if kind in (TensorProto.INT64, TensorProto.UINT8, TensorProto.DOUBLE):
             yield f"{value.name!r} goes in or out as {TensorProto.DataType.Name(kind)}; accepted: at most 32 bits"
-    for value in graph.value_info:
-        kind = value.type.tensor_type.elem_type
-        if kind and kind not in TYPES:
-            yield f"value {value.name!r} is of type {TensorProto.DataType.Name(kind)}"
+    kinds = _kinds(model)
+    for node in graph.node:
+        for name in node.output:
+            if (kind := kinds.get(name)) and kind not in TYPES:
+                yield f"{_title(node)}: its output {name!r} is of type {TensorProto.DataType.Name(kind)}"
     ends = {name for node in graph.node if node.op_type == "Slice" for name in node.input[1:3]}  # clamped anyway
     for node in reversed(graph.node):
         if node.op_type in ("Cast", "Reshape", "Unsqueeze", "Identity") and node.output[0] in ends:

@@ -15,6 +15,7 @@ from onnx import TensorProto
 
 from animax.diffusion.manifest import read_manifest
 from animax.diffusion.text import MODEL_FOLDER as TEXT_FOLDER
+from animax.errors import ModelError
 
 TYPES = {
     TensorProto.FLOAT: "TYPE_FP32",
@@ -73,7 +74,11 @@ def _write_model(folder: Path, files: list[Path], *, batched: bool) -> None:
 
 
 def config(name: str, graph: onnx.GraphProto, *, batched: bool) -> str:
-    """``config.pbtxt`` of a graph. Batched: its first axis is left to Triton, which fills it from many requests."""
+    """``config.pbtxt`` of a graph. Batched: its first axis is left to Triton, which fills it from many requests.
+
+    Raises:
+        ModelError: an input or output is of a type that has no name in Triton.
+    """
     weights = {weight.name for weight in graph.initializer}
     lines = [f'name: "{name}"', 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH if batched else 0}"]
     for kind, values in (("input", graph.input), ("output", graph.output)):
@@ -81,6 +86,9 @@ def config(name: str, graph: onnx.GraphProto, *, batched: bool) -> str:
             if value.name in weights:
                 continue
             tensor = value.type.tensor_type
+            if tensor.elem_type not in TYPES:
+                kind = TensorProto.DataType.Name(tensor.elem_type)
+                raise ModelError(f"{value.name} of {name} is of type {kind}; accepted: {', '.join(TYPES.values())}")
             dims = [dim.dim_value or -1 for dim in tensor.shape.dim][1 if batched else 0 :]
             described = f'name: "{value.name}" data_type: {TYPES[tensor.elem_type]} dims: {dims}'
             lines.append(f"{kind} {{ {described} }}")

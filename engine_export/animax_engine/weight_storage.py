@@ -45,16 +45,18 @@ def halve_weights(model: onnx.ModelProto, precision: str) -> None:
 
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with 8-bit matrix products."""
+    """The graph with 8-bit matrix products; the given one loses its weights."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
-        onnx.save(model, before)
+        # weights beside: a message has 2 GiB at most
+        onnx.save_model(model, before, save_as_external_data=True, location="before.weights")
         quantize_dynamic(
             before, after, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True,
             extra_options={"MatMulConstBOnly": True},
             reduce_range=True,  # processors without VNNI add two products in 16 bits: with 8-bit weights they overflow
+            use_external_data_format=True,
         )  # fmt: skip
         return onnx.load(after)
 
