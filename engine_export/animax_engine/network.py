@@ -315,6 +315,8 @@ class PrincipalComponents(nn.Module):
 class VideoPoseTransformer(nn.Module):
     """See the module's docstring. ``forward`` is one denoiser call."""
 
+    _no_split_modules = ("Block",)  # what accelerate wraps one by one under FSDP
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         if config.rgb.grid != config.pose.grid or config.rgb.patch[0] != config.pose.patch[0]:

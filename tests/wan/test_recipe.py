@@ -1,7 +1,9 @@
 """The paper's two stages at a reduced size: what moves, that the loss falls, that a broken run goes on as it was."""
 
 import json
+import pickle
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -11,10 +13,20 @@ pytest.importorskip("diffusers")
 import webdataset  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 
-from animax.errors import ModelError, OptionError  # noqa: E402
+from animax.errors import Cancelled, ModelError, OptionError  # noqa: E402
 from animax_engine.network import WAN_1_3B, Stream, VideoPoseTransformer  # noqa: E402
+from animax_engine.wan import train as module  # noqa: E402
 from animax_engine.wan.recipe import Recipe, merge_adapters, prepare, start_view_attention  # noqa: E402
-from animax_engine.wan.train import LatentBatch, main, read_network, train, velocity_loss, write_network  # noqa: E402
+from animax_engine.wan.train import (  # noqa: E402
+    LatentBatch,
+    batches,
+    check_fit,
+    main,
+    read_network,
+    train,
+    velocity_loss,
+    write_network,
+)
 from animax_engine.wan.weights import save_weights  # noqa: E402
 
 LATENTS = Stream(4, 4, (1, 2, 2))
@@ -69,12 +81,13 @@ def test_a_stage_moves_its_own_parts_alone(network, cache, tmp_path, stage, part
     fresh = VideoPoseTransformer(replace(SMALL, view_embedding=4))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     train(fresh, cache, tmp_path, replace(RECIPE, stage=stage), steps=3, batch=2, accelerator=cpu())
-    changed = {name for name, tensor in fresh.state_dict().items() if not torch.equal(tensor, before[name])}
+    after = read_network(tmp_path, SMALL).state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     whole = {name for name in before if any(part in name for part in parts)}
     merged = {f"{name.removeprefix('base_model.')}.weight" for name in adapted} if stage == 1 else set()
     assert changed
     assert changed <= whole | merged
-    assert set(fresh.state_dict()) == set(before)
+    assert set(after) == set(before)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -151,10 +164,126 @@ def test_noise_levels_lean_towards_noise():
     assert levels[1].median() == pytest.approx(5 / 6, abs=0.02)
 
 
-@pytest.mark.parametrize("wrong", [{"stage": 3}, {"rank": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stage": 3}, {"rank": 0}, {"alpha": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"warmup": -1},
+        {"drop_image": 1.5}, {"drop_text": -0.1}, {"shift": 0.0}, {"view_start": "zero"},
+    ],
+)  # fmt: skip
 def test_recipes_are_checked(wrong):
     with pytest.raises(OptionError, match="accepted"):
         Recipe(**wrong)
+
+
+@pytest.mark.parametrize("pattern", [r"blocks\.\d+\.nothing", "("])
+def test_a_pattern_that_names_no_layer_is_refused(network, pattern):
+    with pytest.raises(OptionError, match="adapted"):
+        prepare(network, Recipe(adapted=pattern))
+
+
+def test_attention_across_views_that_was_trained_is_left_alone(network):
+    with torch.no_grad():
+        network.blocks[0].view_attn.o.weight.fill_(0.1)
+    before = network.blocks[0].view_attn.q.weight.clone()
+    start_view_attention(network)
+    assert torch.equal(network.blocks[0].view_attn.q.weight, before)
+    assert torch.equal(network.blocks[1].view_attn.q.weight, network.blocks[1].self_attn.q.weight)
+
+
+def short(cache, out, recipe=RECIPE, steps=2, **options):
+    torch.manual_seed(0)
+    return train(VideoPoseTransformer(SMALL), cache, out, recipe, steps=steps, batch=1, accelerator=cpu(), **options)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(cache, tmp_path):
+    told, whole = [], short(cache, tmp_path / "whole", steps=3)
+    with pytest.raises(Cancelled, match="after step 1 of 3"):
+        short(cache, tmp_path / "run", steps=3, say=told.append, should_stop=lambda: True)
+    assert "h left" in told[1]
+    assert not (tmp_path / "run" / "network.safetensors").exists()
+    assert short(cache, tmp_path / "run", steps=3) == pytest.approx(whole[1:], rel=1e-6)
+
+
+def test_a_run_that_died_goes_on_from_its_last_save(cache, tmp_path):
+    """After the save of step 2 it had taken step 3; and the next save had moved the old state away, no more."""
+    short(cache, tmp_path, steps=2)
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("2,9.0,1,1,1\n")
+    (tmp_path / "state.tmp").mkdir()
+    (tmp_path / "state").rename(tmp_path / "state.old")
+    assert len(short(cache, tmp_path, steps=3)) == 1
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "0", "1", "2"]
+    assert not rows[-1].startswith("2,9.0")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["state"]
+
+
+@pytest.mark.parametrize("change", [{"rank": 8}, {"stage": 2}, {"adapted": r"blocks\.0\.ffn\.0"}])
+def test_a_run_does_not_go_on_by_another_recipe(cache, tmp_path, change):
+    (tmp_path / "state").mkdir()
+    recipe = {"stage": 1, "rank": 4, "adapted": RECIPE.adapted}
+    (tmp_path / "state" / "progress.json").write_text(json.dumps({"step": 1, "recipe": recipe}))
+    with pytest.raises(OptionError, match=r"as the run .* was begun with"):
+        short(cache, tmp_path, replace(RECIPE, **change))
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"step": 1}'])
+def test_progress_that_is_damaged_is_told(cache, tmp_path, damage):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "progress.json").write_text(damage)
+    with pytest.raises(ModelError, match="is damaged"):
+        short(cache, tmp_path)
+
+
+def test_a_state_that_is_torn_is_told(cache, tmp_path):
+    short(cache, tmp_path, steps=1)
+    (tmp_path / "state" / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="saved is damaged"):
+        short(cache, tmp_path)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_a_cache_cannot_run_code(tmp_path, capsys):
+    (tmp_path / "cache.json").write_text(json.dumps({"size": 32, "tokens": 5}))
+    with webdataset.TarWriter(str(tmp_path / "shard-00000.tar")) as shard:
+        shard.write({"__key__": "a", "x.pyd": pickle.dumps(Harmful())})
+    with pytest.raises(ModelError, match="is damaged"):
+        next(batches(tmp_path, RECIPE, 1))
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_caches_that_cannot_be_trained_on_are_refused(cache, tmp_path):
+    with pytest.raises(ModelError, match="1 shards; accepted: one for each of 2 processes"):
+        next(batches(cache, RECIPE, 1, processes=2))
+    (tmp_path / "cache.json").write_text(json.dumps({"size": 32, "tokens": 5}))
+    with pytest.raises(ModelError, match="0 shards"):
+        next(batches(tmp_path, RECIPE, 1))
+    with webdataset.TarWriter(str(tmp_path / "shard-00000.tar")):
+        pass
+    with pytest.raises(ModelError, match="holds no samples"):
+        next(batches(tmp_path, RECIPE, 1))
+    (tmp_path / "shard-00000.tar").write_bytes(next(cache.glob("*.tar")).read_bytes()[:3000])
+    with pytest.raises(ModelError, match="is damaged"):
+        next(batches(tmp_path, RECIPE, 1))
+
+
+def test_skipped_batches_are_those_that_would_have_come(cache):
+    whole = list(islice(batches(cache, RECIPE, 3), 6))
+    rest = list(islice(batches(cache, RECIPE, 3, skip=4), 2))
+    assert all(torch.equal(a.rgb, b.rgb) for a, b in zip(whole[4:], rest, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"text_width": 16}, "text of the cache is of 12"), ({"rgb": Stream(4, 8, (1, 2, 2))}, "rgb")]
+)
+def test_a_network_of_other_sizes_than_the_cache_is_refused(cache, change, told):
+    with pytest.raises(ModelError, match=told):
+        check_fit(next(batches(cache, RECIPE, 1)), replace(SMALL, **change))
 
 
 def test_both_stages_by_command(network, cache, tmp_path):
@@ -169,6 +298,9 @@ def test_both_stages_by_command(network, cache, tmp_path):
     one, two = (read_network(tmp_path / name, SMALL).state_dict() for name in ("one", "two"))
     assert torch.equal(one["blocks.0.self_attn.q.weight"], two["blocks.0.self_attn.q.weight"])
     assert not torch.equal(one["blocks.0.view_attn.o.weight"], two["blocks.0.view_attn.o.weight"])
+    assert torch.equal(two["blocks.0.view_attn.norm_q.weight"], one["blocks.0.self_attn.norm_q.weight"])
+    with pytest.raises(OptionError, match=r"view_every is 2; accepted: 1, as in 'one'"):
+        read_network(tmp_path / "one", SMALL, {"view_every": 2})
     with pytest.raises(ModelError, match=r"holds no cache\.json"):
         main([str(tmp_path / "wan"), str(tmp_path / "three"), "--start", str(tmp_path / "wan")])
 
@@ -176,6 +308,24 @@ def test_both_stages_by_command(network, cache, tmp_path):
 def test_a_network_that_is_not_its_config_is_refused(network, tmp_path):
     write_network(network, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "depth": 3}))
-    with pytest.raises(ModelError, match="not of the network in its config"):
-        read_network(tmp_path, SMALL)
+    for text, told in (
+        (json.dumps({**config, "depth": 3}), "not of the network in its config"),
+        (json.dumps({**config, "colour": 3}), "of another version"),
+        ("{", "without a whole config"),
+    ):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=told):
+            read_network(tmp_path, SMALL)
+
+
+def test_open_points_are_options_of_the_command(network, tmp_path, monkeypatch):
+    """What is asked of the network reaches it; the rest is as Wan's shape has it."""
+    save_weights(network, tmp_path / "model.safetensors")
+    (tmp_path / "cache.json").write_text(json.dumps({"size": 32, "tokens": 5}))
+    sizes = {"dim": 48, "num_heads": 2, "num_layers": 2, "ffn_dim": 64, "text_dim": 12, "in_dim": 4}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    seen = []
+    monkeypatch.setattr(module, "train", lambda network, *_, **__: seen.append(network.config))
+    options = ["--condition-time", "shared", "--view-every", "2", "--view-embedding", "4", "--precision", "no"]
+    main([str(tmp_path), str(tmp_path / "out"), "--start", str(tmp_path), *options])
+    assert seen == [replace(SMALL, condition_time="shared", view_every=2, view_embedding=4)]

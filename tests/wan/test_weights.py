@@ -205,6 +205,52 @@ def test_pickled_weights_are_refused_by_name(tmp_path):
         load_weights(VideoPoseTransformer(SMALL), tmp_path)
 
 
+def test_a_file_that_is_pickled_is_refused_whatever_lies_beside(wan, tmp_path):
+    save_file(changed(wan), tmp_path / "a.safetensors")
+    (tmp_path / "model.pth").write_bytes(b"\x80\x04")
+    with pytest.raises(ModelError, match=r"'model.pth' are no .safetensors file"):
+        load_weights(VideoPoseTransformer(SMALL), tmp_path / "model.pth")
+    with pytest.raises(ModelError, match="'nowhere' are not there"):
+        load_weights(VideoPoseTransformer(SMALL), tmp_path / "nowhere")
+
+
+def test_two_versions_in_one_folder_are_not_mixed(wan, tmp_path):
+    for name in ("model", "model.fp16"):
+        save_file(changed(wan), tmp_path / f"{name}.safetensors")
+    with pytest.raises(ModelError, match=r"model.safetensors is not the only file of .*accepted: every weight once"):
+        load_weights(VideoPoseTransformer(SMALL), tmp_path)
+    load_weights(VideoPoseTransformer(SMALL), tmp_path / "model.safetensors")
+    for name in ("model", "model.fp16"):
+        (tmp_path / f"{name}.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(ModelError, match=r"indices .*accepted: one"):
+        load_weights(VideoPoseTransformer(SMALL), tmp_path)
+
+
+def test_weights_in_whole_numbers_are_refused(wan, tmp_path):
+    quantised = wan.state_dict()["proj_out.weight"].to(torch.int8)
+    save_file(changed(wan, **{"proj_out.weight": quantised}), tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=r"proj_out.weight is stored as I8; accepted: F64, F32, F16, BF16"):
+        load_weights(VideoPoseTransformer(SMALL), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ([], "accepted: an object"),
+        ({"text_dim": None}, "text_dim is None"),
+        ({"num_layers": "30"}, "num_layers is '30'"),
+        ({"dim": 100}, "100 wide with 12 heads"),
+        ({"in_channels": 16, "out_channels": 32}, "out_channels is 32; accepted: 16"),
+        ({"qk_norm": "rms_norm"}, "qk_norm is 'rms_norm'; accepted: 'rms_norm_across_heads'"),
+        ({"patch_size": [1, 1, 1]}, r"patch_size is \[1, 1, 1\]"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told(tmp_path, stated, told):
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(ModelError, match=told):
+        network_config(tmp_path, WAN_1_3B)
+
+
 def test_a_torn_file_is_told(folder, tmp_path):
     shard = next((folder / "transformer").glob("*.safetensors"))
     (tmp_path / "torn.safetensors").write_bytes(shard.read_bytes()[:-100])

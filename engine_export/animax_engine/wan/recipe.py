@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,9 +31,13 @@ class Recipe:
     Attributes:
         stage: 1, LoRA and modality embedding on single views; 2, rays and cross-view attention, all else frozen (both
             from the paper).
-        rank: of the LoRA adapters. Not in the paper.
+        adapted: linear layers that get a LoRA adapter, as a pattern of their names: by default all of the attention
+            within views and to the text, and of the feed-forward layers. Not in the paper.
+        rank: of the adapters. Not in the paper.
         alpha: their scale is alpha / rank. Not in the paper.
         rate: learning rate; the paper's 5e-5.
+        view_start: what fresh attention across views starts from: the attention "within" views as stage 1 left it, but
+            for its output, which is zero; or a "random" start. Not in the paper.
         warmup: steps. Not in the paper.
         weight_decay: not in the paper.
         drop_image: share of samples whose template views are zero, of both modalities at once; the paper's 20 %.
@@ -44,9 +50,11 @@ class Recipe:
     """
 
     stage: Literal[1, 2] = 1
+    adapted: str = ADAPTED
     rank: int = 64
     alpha: int = 64
     rate: float = 5e-5
+    view_start: Literal["within", "random"] = "within"
     warmup: int = 100
     weight_decay: float = 0.01
     drop_image: float = 0.2
@@ -60,8 +68,20 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.stage not in (1, 2):
             raise OptionError("stage", self.stage, "1 or 2")
-        if self.rank < 1:
-            raise OptionError("rank", self.rank, "1 or more")
+        if self.view_start not in ("within", "random"):
+            raise OptionError("view_start", self.view_start, "within, random")
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise OptionError(name, getattr(self, name), "1 or more")
+        for name in ("rate", "shift", "sigma_std", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise OptionError(name, getattr(self, name), "a number above zero")
+        for name in ("warmup", "weight_decay", "pose_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(name, getattr(self, name), "zero or more")
+        for name in ("drop_image", "drop_text"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(name, getattr(self, name), "0 to 1")
 
     @property
     def views(self) -> int:
@@ -75,11 +95,18 @@ class Recipe:
 
 
 def prepare(network: VideoPoseTransformer, recipe: Recipe) -> list[str]:
-    """Freeze ``network`` but for what the stage trains; stage 1 adds the adapters. Gives the trained names."""
+    """Freeze ``network`` but for what the stage trains; stage 1 adds the adapters. Gives the trained names.
+
+    Raises:
+        OptionError: ``adapted`` names no layer.
+    """
     network.requires_grad_(False)
     if recipe.stage == 1:
-        config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=ADAPTED, lora_dropout=0.0)
-        inject_adapter_in_model(config, network)
+        config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=recipe.adapted, lora_dropout=0.0)
+        try:
+            inject_adapter_in_model(config, network)
+        except (ValueError, re.error) as error:  # of peft: none is of that name
+            raise OptionError("adapted", recipe.adapted, "a pattern of names of linear layers") from error
     whole = MODALITY if recipe.stage == 1 else VIEWS
     for name, parameter in network.named_parameters():
         if any(part in name for part in whole):
@@ -98,9 +125,10 @@ def merge_adapters(network: nn.Module) -> None:
 
 def start_view_attention(network: VideoPoseTransformer) -> None:
     """Give fresh attention across views the weights of the attention within views, but for its output, which stays
-    zero: at first the views do not see each other, and what they will see is of use from the first step."""
+    zero: at first the views do not see each other, and what they will see is of use from the first step. What is no
+    longer fresh, whose output is not zero, stays as it is."""
     with torch.no_grad():
         for block in network.blocks:
-            if block.crosses_views:
+            if block.crosses_views and not block.view_attn.o.weight.any():
                 for part in ("q", "k", "v", "norm_q", "norm_k"):
                     getattr(block.view_attn, part).load_state_dict(getattr(block.self_attn, part).state_dict())

@@ -14,11 +14,9 @@ from animax_engine.network import WAN_1_3B, NetworkConfig, VideoPoseTransformer
 from animax_engine.wan.cache import VAE_STRIDE, CacheConfig
 from animax_engine.wan.key_map import key_map
 from animax_engine.wan.recipe import Recipe, prepare
-from animax_engine.wan.weights import coverage, open_weights
+from animax_engine.wan.weights import coverage, network_config, open_weights
 
 GIB = 2**30
-TOKENS = 512
-"""Of a prompt."""
 
 
 def tokens_of(config: NetworkConfig, slots: int) -> int:
@@ -79,7 +77,7 @@ def report(config: NetworkConfig, frames: int, weights: Path | None = None) -> l
     for stage in (1, 2):
         with torch.device("meta"):
             network = VideoPoseTransformer(config)
-        recipe = Recipe(stage=1 if stage == 1 else 2)
+        recipe = Recipe(stage=stage)  # type: ignore[arg-type]
         prepare(network, recipe)
         trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
         whole = sum(p.numel() for p in network.parameters())
@@ -107,7 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=CacheConfig().frames, help="of a clip (default: %(default)s)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="Wan's folder, to be checked against the key map")
     args = parser.parse_args(argv)
-    print("\n".join(report(WAN_1_3B, args.frames, args.weights)))
+    config = network_config(args.weights) if args.weights else WAN_1_3B
+    print("\n".join(report(config, CacheConfig(frames=args.frames).frames, args.weights)))
 
 
 if __name__ == "__main__":

@@ -21,14 +21,18 @@ from animax_engine.wan.key_map import ADDITIONS, Naming, key_map, naming_of
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 SHOWN = 5
 """Names listed in an error; the rest are counted."""
-_FIELDS = {
-    "width": ("dim", None),
-    "heads": ("num_heads", "num_attention_heads"),
-    "depth": ("num_layers", "num_layers"),
-    "ffn": ("ffn_dim", "ffn_dim"),
-    "frequencies": ("freq_dim", "freq_dim"),
-    "text_width": ("text_dim", "text_dim"),
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Types of numbers that weights may be stored in."""
+_SIZES = {
+    "dim": "width",
+    "num_heads": "heads",
+    "num_attention_heads": "heads",
+    "num_layers": "depth",
+    "ffn_dim": "ffn",
+    "freq_dim": "frequencies",
+    "text_dim": "text_width",
 }
+"""Fields of config.json, of both layouts, and ours."""
 
 
 class WeightsError(ModelError):
@@ -79,7 +83,7 @@ def open_weights(path: Path) -> Iterator[dict[str, Any]]:
     """Every tensor's name with the open file that holds it, of a file, a folder or a pipeline's folder.
 
     Raises:
-        ModelError: no safetensors there, only pickled weights, a shard missing or damaged.
+        ModelError: no safetensors there, only pickled weights, a shard missing or damaged, a weight in two files.
     """
     files = _files(path)
     with ExitStack() as stack:
@@ -89,6 +93,9 @@ def open_weights(path: Path) -> Iterator[dict[str, Any]]:
                 opened = stack.enter_context(safe_open(file, "pt"))
             except (SafetensorError, OSError) as error:
                 raise ModelError(f"{file.name} is no whole safetensors file: {error}") from error
+            twice = sorted(set(opened.keys()) & set(names))
+            if twice:
+                raise ModelError(f"{file.name} is not the only file of {twice[0]!r}; accepted: every weight once")
             names.update(dict.fromkeys(opened.keys(), opened))
         yield names
 
@@ -104,29 +111,46 @@ def network_config(path: Path, base: NetworkConfig = WAN_1_3B) -> NetworkConfig:
         return base
     try:
         stated = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ModelError("config.json of the weights is not JSON") from error
-    fixed = {
-        "model_type": "t2v",
-        "eps": 1e-6,
-        "cross_attn_norm": True,
-        "image_dim": None,
-        "added_kv_proj_dim": None,
-        "patch_size": list(base.pose.patch),
+    if not isinstance(stated, dict):
+        raise ModelError(f"config.json of the weights is {stated!r:.40}; accepted: an object")
+
+    def refuse(name: str, accepted: object) -> ModelError:
+        return ModelError(f"config.json of the weights: {name} is {stated[name]!r}; accepted: {accepted}")
+
+    def size(name: str) -> int:
+        value = stated[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise refuse(name, "a whole number above zero")
+        return value
+
+    fixed: dict[str, tuple[Any, ...]] = {
+        "model_type": ("t2v",),
+        "eps": (1e-6,),
+        "cross_attn_norm": (True,),
+        "qk_norm": ("rms_norm_across_heads", True),
+        "image_dim": (None,),
+        "added_kv_proj_dim": (None,),
+        "patch_size": (list(base.pose.patch),),
     }
     for name, accepted in fixed.items():
-        seen = stated.get(name, accepted)
-        if seen != accepted:
-            raise ModelError(f"config.json of the weights: {name} is {seen!r}; accepted: {accepted!r}")
-    sizes = {
-        ours: int(stated[name])
-        for ours, names in _FIELDS.items()
-        for name in names
-        if name is not None and name in stated
-    }
+        if name in stated and stated[name] not in accepted:
+            raise refuse(name, repr(accepted[0]))
+    sizes = {ours: size(name) for name, ours in _SIZES.items() if name in stated}
+    heads = sizes.get("heads", base.heads)
     if "attention_head_dim" in stated:
-        sizes["width"] = int(stated["attention_head_dim"]) * sizes["heads"]
-    channels = int(stated.get("in_channels", stated.get("in_dim", base.pose.channels)))
+        sizes["width"] = size("attention_head_dim") * heads
+    width = sizes.get("width", base.width)
+    if width % (2 * heads):
+        raise ModelError(
+            f"config.json of the weights: {width} wide with {heads} heads; accepted: heads of an even width"
+        )
+    channels = base.pose.channels
+    for name in ("in_channels", "out_channels", "in_dim", "out_dim"):
+        channels = size(name) if name.startswith("in_") and name in stated else channels
+        if name in stated and size(name) != channels:
+            raise refuse(name, channels)
     streams = {"rgb": replace(base.rgb, channels=channels), "pose": replace(base.pose, channels=channels)}
     return replace(base, **sizes, **streams)
 
@@ -164,12 +188,15 @@ def load_weights(network: VideoPoseTransformer, path: Path) -> Coverage:
     """Copy Wan's weights into ``network``, one tensor at a time; what Wan does not have stays as it is.
 
     Raises:
-        ModelError: the files cannot be read.
+        ModelError: the files cannot be read, or hold whole numbers.
         WeightsError: they do not fit; the network is unchanged then.
     """
     with open_weights(path) as files:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name, file in files.items()}
         found = coverage(shapes, network, path.name)
+        for name, file in files.items():
+            if (kind := file.get_slice(name).get_dtype()) not in FLOATS:
+                raise ModelError(f"weights {path.name!r}: {name} is stored as {kind}; accepted: {', '.join(FLOATS)}")
         ours = network.state_dict()
         with torch.no_grad():
             for weight in key_map(network.config):
@@ -190,11 +217,16 @@ def save_weights(network: VideoPoseTransformer, path: Path, naming: Naming = "di
     save_tensors(wan_weights(network, naming), path)
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file atomically."""
     scratch = path.with_suffix(".tmp")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, scratch, notes)
-    scratch.replace(path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, scratch)
+        scratch.replace(path)
+    except SafetensorError as error:  # how it tells of a full disk
+        raise ModelError(f"{path.name} cannot be written: {error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _folder(path: Path) -> Path:
@@ -204,10 +236,18 @@ def _folder(path: Path) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file() and path.suffix == ".safetensors":
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ModelError(f"weights {path.name!r} are no .safetensors file; accepted: safetensors only")
         return [path]
     folder = _folder(path)
+    if not folder.is_dir():
+        raise ModelError(f"weights {path.name!r} are not there; accepted: a folder or a .safetensors file")
     indices = sorted(folder.glob("*.safetensors.index.json"))
+    if len(indices) > 1:
+        raise ModelError(
+            f"{folder.name!r} holds {_listed('indices', [i.name for i in indices])}; accepted: one, or a file"
+        )
     if indices:
         try:
             shards = sorted(set(json.loads(indices[0].read_text("utf-8"))["weight_map"].values()))
