@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line: ``animax-engine build-trt MODEL``."""
     parser = argparse.ArgumentParser(prog="animax-engine build-trt", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="name or folder of a model")
-    parser.add_argument("--precision", choices=PRECISIONS, help="to compute in (default: that of the stored weights)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the denoiser (default: that of its stored weights)")
     parser.add_argument(
         "--min-batch", type=int, default=1, metavar="N", help="samples in a call (default: %(default)s)"
     )
@@ -34,11 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = read_manifest(folder)
     manifest.verify(folder)
     device, cache = this_device(), EngineCache(args.cache)
-    precision = args.precision or engine_precision(manifest.precision)
     usual = min(USUAL_BATCH, args.max_batch) if args.opt_batch is None else args.opt_batch
-    key = EngineKey(manifest.sha256, device, precision, (args.min_batch, usual, args.max_batch))
-    print(f"{manifest.name} for {device.gpu}, TensorRT {device.tensorrt}, {precision}, batch {key.batch}", flush=True)
-    began = time.monotonic()
-    built = build_engines(folder / manifest.file, key, cache, anew=args.anew)
-    print(f"built in {time.monotonic() - began:.0f} s" if built else "there already")
+    for graph in manifest.graphs:
+        precision = engine_precision(manifest.precision_of(graph))
+        batch = (1, 1, 1)  # of a VAE and a prompt's encoder, as the server calls them
+        if graph == manifest.file:
+            precision, batch = args.precision or precision, (args.min_batch, usual, args.max_batch)
+        key = EngineKey(manifest.digest(graph), device, precision, batch)
+        told = f"{manifest.name}, {graph} for {device.gpu}, TensorRT {device.tensorrt}, {precision}, batch {batch}"
+        print(f"{told}: this may take minutes", flush=True)
+        began = time.monotonic()
+        built = build_engines(folder / graph, key, cache, anew=args.anew)
+        print(f"built in {time.monotonic() - began:.0f} s" if built else "there already", flush=True)
     return 0

@@ -1,7 +1,8 @@
-"""A model folder as a Triton Inference Server model repository: the denoiser's step and the text encoder.
+"""A model folder as a Triton Inference Server model repository: the denoiser's step, the text encoder, a video VAE.
 
 DIR/<model>_denoiser/config.pbtxt, 1/model.onnx
 DIR/<model>_text/config.pbtxt, 1/model.onnx
+DIR/<model>_<graph>/config.pbtxt, 1/model.onnx    of a VAE, where the model has one
 DIR/README.md
 """
 
@@ -40,7 +41,8 @@ loaded.
 - `{name}_denoiser`: one denoising step. Each sample of a batch has noise levels (`sigma`) of its own, so Triton may
   batch the steps of any requests. Inputs and outputs are those of `VideoPoseTransformer.forward`; the sampling loop,
   guidance and everything before and after are the client's (`animax.diffusion.sampler`).
-- `{name}_text`: word pieces (int64) to states. Texts are run one by one, as they differ in length.
+- `{name}_text`: word pieces to states. Texts are run one by one, as they may differ in length.
+- others, where there are any: the encoder and the decoder of the model's video VAE.
 
 For TensorRT inside Triton's ONNX Runtime backend, add to the denoiser's config.pbtxt:
 
@@ -56,10 +58,16 @@ def write_repository(model_folder: Path, repository: Path) -> None:
     """
     manifest = read_manifest(model_folder)
     manifest.verify(model_folder)
-    denoiser = repository / f"{manifest.name}_denoiser"
-    files = [manifest.file, *sorted(set(manifest.files) - {manifest.file})]
-    _write_model(denoiser, [model_folder / name for name in files], batched=True)
-    _write_model(repository / f"{manifest.name}_text", [TEXT_FOLDER / "encoder.onnx"], batched=False)
+    text = [TEXT_FOLDER / "encoder.onnx"]
+    for graph in manifest.graphs:
+        files = [model_folder / name for name in manifest.files_of(graph)]
+        if graph == manifest.file:
+            _write_model(repository / f"{manifest.name}_denoiser", files, batched=True)
+        elif manifest.prompt and graph == manifest.prompt.encoder:
+            text = files
+        else:
+            _write_model(repository / f"{manifest.name}_{Path(graph).stem}", files, batched=False)
+    _write_model(repository / f"{manifest.name}_text", text, batched=False)
     (repository / "README.md").write_text(README.format(name=manifest.name), encoding="utf-8")
 
 
