@@ -57,7 +57,7 @@ def test_every_graph_of_a_model_is_built_as_the_server_asks_for_it(monkeypatch, 
     assert [name for name, _ in asked] == graphs
     for name, key in asked:
         assert key.model == manifest.digest(name)
-        assert key.batch == ((1, 2, 16) if name == "denoiser.onnx" else (1, 1, 1))
+        assert key.batch == (1, 1, 1)  # a sample of a large network fills a GPU
         assert key.precision == ("fp32" if name.startswith("vae") else "bf16")
 
 

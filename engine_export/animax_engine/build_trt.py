@@ -9,6 +9,7 @@ from pathlib import Path
 
 from animax.diffusion.engine import MAX_BATCH, USUAL_BATCH, build_engines, engine_precision
 from animax.diffusion.manifest import read_manifest
+from animax.diffusion.model import LARGE_BATCH
 from animax.diffusion.registry import model_folder
 from animax.diffusion.tensorrt_cache import PRECISIONS, VARIABLE, EngineCache, EngineKey, this_device
 
@@ -25,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--opt-batch", type=int, metavar="N", help=f"that it is fastest for (default: {USUAL_BATCH}, or the largest)"
     )
     parser.add_argument(
-        "--max-batch", type=int, default=MAX_BATCH["tensorrt"], metavar="N", help="at most (default: %(default)s)"
+        "--max-batch",
+        type=int,
+        metavar="N",
+        help=f"at most (default: {MAX_BATCH['tensorrt']}; of a network behind a VAE {LARGE_BATCH})",
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help=f"(default: ${VARIABLE}, or the user's caches)")
     parser.add_argument("--anew", action="store_true", help="build also what is there already")
@@ -34,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = read_manifest(folder)
     manifest.verify(folder)
     device, cache = this_device(), EngineCache(args.cache)
-    usual = min(USUAL_BATCH, args.max_batch) if args.opt_batch is None else args.opt_batch
+    most = (LARGE_BATCH if manifest.video else MAX_BATCH["tensorrt"]) if args.max_batch is None else args.max_batch
+    usual = min(USUAL_BATCH, most) if args.opt_batch is None else args.opt_batch
     for graph in manifest.graphs:
         precision = engine_precision(manifest.precision_of(graph))
         batch = (1, 1, 1)  # of a VAE and a prompt's encoder, as the server calls them
         if graph == manifest.file:
-            precision, batch = args.precision or precision, (args.min_batch, usual, args.max_batch)
+            precision, batch = args.precision or precision, (args.min_batch, usual, most)
         key = EngineKey(manifest.digest(graph), device, precision, batch)
         told = f"{manifest.name}, {graph} for {device.gpu}, TensorRT {device.tensorrt}, {precision}, batch {batch}"
         print(f"{told}: this may take minutes", flush=True)

@@ -7,6 +7,8 @@ import json
 import pickle
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from animax_engine.suitability import Profile, obstacles
 from animax_engine.triton import write_repository
 from animax_engine.weight_storage import HALF_FROM, HALVES, PRECISIONS, store_weights
 
+DENOISER = "denoiser.onnx"
 OPSET = 20
 LARGEST_MESSAGE = 2**31 - 2**24
 """Bytes of weights up to which a graph is one file: protobuf's limit, less room for the graph itself."""
@@ -55,16 +58,19 @@ class Defaults:
 
 
 class Wrapped(nn.Module):
-    """The network with the outputs in the order of ``OUTPUTS``."""
+    """The network with the clean latents as outputs, in the order of ``OUTPUTS``."""
 
     def __init__(self, network: VideoPoseTransformer) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs in the order of ``INPUTS``."""
+        """Inputs in the order of ``INPUTS``. A velocity v = ε − x becomes x = z − σ v."""
         rgb, pose = self.network(*inputs)
         assert rgb is not None
+        if self.network.config.prediction == "velocity":
+            level = self.network.per_frame(inputs[INPUTS.index("sigma")])[:, None, :, None, None, None]
+            rgb, pose = inputs[0] - level * rgb, inputs[1] - level * pose
         return rgb, pose
 
 
@@ -83,8 +89,10 @@ def read_network(path: Path) -> tuple[VideoPoseTransformer, int]:
     return network.eval().requires_grad_(False), int(state["frames"])
 
 
-def example_inputs(config: NetworkConfig, frames: int, batch: int, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Random inputs of the right shapes."""
+def example_inputs(
+    config: NetworkConfig, frames: int, batch: int, seed: int = 0, *, tokens: int = TextEncoder.TOKENS
+) -> dict[str, NDArray[np.float32]]:
+    """Random inputs of the right shapes: ``frames`` latent frames, prompts of ``tokens`` states."""
     random = np.random.default_rng(seed)
     slots = 1 + (frames - 1) // config.pose.patch[0]
     rgb, pose = (config.rgb.channels, config.rgb.size, config.rgb.size), (config.pose.channels, *[config.pose.size] * 2)
@@ -94,7 +102,7 @@ def example_inputs(config: NetworkConfig, frames: int, batch: int, seed: int = 0
         "template_rgb": (batch, VIEWS, *rgb),
         "template_pose": (batch, VIEWS, *pose),
         "sigma": (batch, slots),
-        "text": (batch, TextEncoder.TOKENS, config.text_width),
+        "text": (batch, tokens, config.text_width),
         "rays": (batch, VIEWS, 6, config.pose.size, config.pose.size),
     }
     values = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
@@ -103,9 +111,9 @@ def example_inputs(config: NetworkConfig, frames: int, batch: int, seed: int = 0
     return values
 
 
-def to_onnx(network: VideoPoseTransformer, frames: int) -> onnx.ModelProto:
+def to_onnx(network: VideoPoseTransformer, frames: int, tokens: int = TextEncoder.TOKENS) -> onnx.ModelProto:
     """The graph with a free batch size, in fp32."""
-    values = example_inputs(network.config, frames, batch=2)
+    values = example_inputs(network.config, frames, batch=2, tokens=tokens)
     batch = torch.export.Dim("batch", min=1, max=1024)
     program = torch.onnx.export(
         Wrapped(network).eval(),
@@ -173,8 +181,8 @@ def read_state(source: str | Path) -> dict[str, Any]:
     its views.
 
     Raises:
-        ModelError: there is no such model, its weights are stored as 8-bit integers, or it is of another version's
-            network.
+        ModelError: there is no such model, its weights are stored as 8-bit integers, it lies behind a VAE, or it is of
+            another version's network.
     """
     if Path(source).is_file():
         return _read_checkpoint(Path(source))
@@ -182,6 +190,8 @@ def read_state(source: str | Path) -> dict[str, Any]:
     manifest = json.loads((folder / MANIFEST).read_text())
     if manifest["precision"] == "int8":
         raise ModelError(f"model {manifest['name']} is stored as int8; accepted: {', '.join(TRAINABLE)}")
+    if manifest["codec"] != "splat":
+        raise ModelError(f"model {manifest['name']} has the codec {manifest['codec']}; accepted: splat")
     graph = onnx.load(folder / manifest["file"]).graph
     suffixes = [f"_{suffix}" for _, suffix in HALVES.values()]
     stored = {}
@@ -230,9 +240,11 @@ class Parity:
     batch: float
 
 
-def parity(network: VideoPoseTransformer, frames: int, path: Path, precision: str) -> Parity:
+def parity(
+    network: VideoPoseTransformer, frames: int, path: Path, precision: str, tokens: int = TextEncoder.TOKENS
+) -> Parity:
     """Compare an exported graph with the network."""
-    values = example_inputs(network.config, frames, batch=3, seed=1)
+    values = example_inputs(network.config, frames, batch=3, seed=1, tokens=tokens)
 
     def run(state: dict[str, Tensor]) -> list[NDArray[np.float32]]:
         copy = VideoPoseTransformer(network.config)
@@ -281,14 +293,21 @@ def write_folder(
     Raises:
         ModelError: the name cannot be one, or the graph does not compute what the network does.
     """
+    with written_beside(folder) as beside:
+        return _write_files(graph, network, frames, beside, name, defaults, precision, room)
+
+
+@contextmanager
+def written_beside(folder: Path) -> Iterator[Path]:
+    """A folder to write a model into, whose files then take their places in ``folder``, unless an error is raised."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         beside = Path(scratch) / folder.name
-        done = _write_files(graph, network, frames, beside, name, defaults, precision, room)
+        beside.mkdir()
+        yield beside
         folder.mkdir(exist_ok=True)
         for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # it last: servers look at it
             file.replace(folder / file.name)
-    return done
 
 
 def _write_files(
@@ -301,20 +320,13 @@ def _write_files(
     precision: str,
     room: float,
 ) -> tuple[Parity, list[str]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "denoiser.onnx"
     model = in_precision(graph, precision)
-    written = save_graph(model, path)
-    figures = parity(network, frames, path, precision)
-    if precision != "int8" and max(figures.torch, figures.batch) > TOLERANCE:
-        raise ModelError(f"{path.name} is {figures.torch:.1e} from torch; accepted: {TOLERANCE:g} at most")
+    written = save_graph(model, folder / DENOISER)
+    figures = checked_parity(network, frames, written[0], precision)
     config = network.config
     manifest = {
-        "format": FORMAT,
         "name": name,
-        "licence": "Apache-2.0",
-        "file": path.name,
-        "files": {file.name: asdict(file_entry(file)) for file in written},
+        "file": DENOISER,
         "precision": precision,
         "codec": "splat",
         "channels": config.pose.channels,
@@ -329,9 +341,34 @@ def _write_files(
         "network": config.as_dict(),
         **asdict(defaults),
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    read_manifest(folder)
+    write_manifest(folder, manifest, written)
     return figures, obstacles(model, PROFILES)
+
+
+def checked_parity(
+    network: VideoPoseTransformer, frames: int, path: Path, precision: str, tokens: int = TextEncoder.TOKENS
+) -> Parity:
+    """``parity``, refused where it is not near enough.
+
+    Raises:
+        ModelError: the graph does not compute what the network does.
+    """
+    figures = parity(network, frames, path, precision, tokens)
+    if precision != "int8" and max(figures.torch, figures.batch) > TOLERANCE:
+        raise ModelError(f"{path.name} is {figures.torch:.1e} from torch; accepted: {TOLERANCE:g} at most")
+    return figures
+
+
+def write_manifest(folder: Path, values: dict[str, Any], files: list[Path]) -> None:
+    """Write the manifest of a folder whose other files are there.
+
+    Raises:
+        ModelError: the server would refuse it.
+    """
+    entries = {file.name: asdict(file_entry(file)) for file in files}
+    told = {"format": FORMAT, "licence": "Apache-2.0", **values, "files": entries}
+    (folder / MANIFEST).write_text(json.dumps(told, indent=1) + "\n")
+    read_manifest(folder)
 
 
 def compare(checkpoint: Path) -> list[str]:

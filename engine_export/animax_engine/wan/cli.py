@@ -9,7 +9,7 @@ COMMANDS = {
     "report": "sizes, coverage of Wan's weights, memory and work, without weights",
     "cache": "render and encode training samples into shards",
     "train": "train a stage of the paper's recipe",
-    "export": "VAE and text encoder as ONNX",
+    "export": "a trained network with VAE and text encoder as a model folder",
 }
 
 

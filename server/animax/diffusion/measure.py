@@ -15,29 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from animax.diffusion.batching import StepBatcher
-from animax.diffusion.engine import OnnxDenoiser, default_threads
-from animax.diffusion.model import Model, load_model
+from animax.diffusion.engine import INPUTS, OnnxDenoiser, default_threads, input_shapes
+from animax.diffusion.model import load_model
 from animax.diffusion.registry import model_folder
 from animax.diffusion.sampler import Denoiser, Latents
 
 BATCHES = (1, 2, 4, 8)
 
 
-def example(model: Model, batch: int, seed: int = 0) -> list[Latents]:
-    """Random inputs of the model's network, in the order of ``INPUTS``."""
-    random = np.random.default_rng(seed)
-    views, frames, codec, rgb = model.manifest.views, model.schedule.frames, model.space.codec, model.space.rgb_size
-    slots = 1 + (frames - 1) // model.schedule.patch
-    shapes = [
-        (views, frames, 3, rgb, rgb),
-        (views, frames, codec.channels, codec.size, codec.size),
-        (views, 3, rgb, rgb),
-        (views, codec.channels, codec.size, codec.size),
-        (slots,),
-        model.text.null.shape,
-        (views, 6, codec.size, codec.size),
-    ]
-    return [random.random((batch, *shape), np.float32) for shape in shapes]
+def example(network: Path, batch: int, seed: int = 0) -> list[Latents]:
+    """Random inputs of a network, in the order of ``INPUTS``."""
+    random, shapes = np.random.default_rng(seed), input_shapes(network)
+    fixed = [[size for size in shapes[name] if isinstance(size, int)] for name in INPUTS]
+    return [random.random((batch, *shape), np.float32) for shape in fixed]
 
 
 def settings(path: Path, threads: int) -> dict[str, Denoiser]:
@@ -89,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     model, threads = load_model(options.model, provider="cpu"), default_threads()
     network = model_folder(options.model) / model.manifest.file
-    values = example(model, max(BATCHES))
+    values = example(network, max(BATCHES))
 
     ways = settings(network, threads)
     pair = [array[:2] for array in values]

@@ -193,7 +193,7 @@ class Schedule:
 
     def period(self, frames: float) -> int:
         """Frames of a loop that is about as long as asked: any number, or whole slots where these are packed."""
-        return max(2, self.patch * round(frames / self.patch) if self.packed else round(frames))
+        return self.patch * max(1, round(frames / self.patch)) if self.packed else max(2, round(frames))
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,7 @@ class VideoSpace:
             for take in reversed(takes):
                 if sum(map(len, parts)) < count:
                     parts.insert(0, self._decode(take, stream, view))
-            return self._encode(np.concatenate(parts)[-count:])
+            return self._encode(np.concatenate(parts)[-count:])[: 1 + (count - 1) // self.patch]
 
         views = range(len(takes[-1].latents.pose))
         return Sample(*(np.stack([again(stream, view) for view in views]) for stream in ("rgb", "pose")))
@@ -129,17 +129,16 @@ class VideoSpace:
         return np.stack([np.concatenate([self._decode(take, stream, view) for take in takes]) for view in views])
 
     def _encode(self, frames: Maps) -> Latents:
-        """Latents (s, C, y, x) of the first frames (n, 3, H, W) of a clip, levels in [0, 1]; n is 1 + 4 k.
+        """Latents (s, C, y, x) of the first frames (n, 3, H, W) of a clip, levels in [0, 1].
 
         What comes after them does not matter to a causal encoder: the last frame is repeated. So of a single frame, the
-        last latent frame is that of a picture that stands still.
+        first is the latent frame of a clip's beginning, and the last that of a picture that stands still.
         """
         at = np.minimum(np.arange(self._encoded), len(frames) - 1)
         video = np.moveaxis(frames[at], 1, 0)[None] * np.float32(2) - np.float32(1)
         with self._lock:
             (latents,) = self._encoder(pictures=video)
-        count = self.history if len(frames) == 1 else 1 + (len(frames) - 1) // self.patch
-        out: Latents = np.moveaxis(latents[0], 0, 1)[:count]
+        out: Latents = np.moveaxis(latents[0], 0, 1)
         return out
 
     def _decode(self, take: Take, stream: str, view: int) -> Maps:
