@@ -109,13 +109,12 @@ def read_mesh(
             continue
         skin = skin_of(nodes, node, len(skins))
         placed: dict[tuple[object, ...], int] = {}
-        for p, primitive in enumerate(objects(meshes[mesh], "primitives", f"meshes[{mesh}]")):
+        primitives = objects(meshes[mesh], "primitives", f"meshes[{mesh}]")
+        soup.primitives += len(primitives)
+        if soup.primitives > document.limits.primitives:
+            raise AssetError(f"the scene has over {document.limits.primitives} primitives; accepted: at most as many")
+        for p, primitive in enumerate(primitives):
             where = f"meshes[{mesh}].primitives[{p}]"
-            soup.primitives += 1
-            if soup.primitives > document.limits.primitives:
-                raise AssetError(
-                    f"the scene has over {document.limits.primitives} primitives; accepted: at most as many"
-                )
             mode = integer(primitive, "mode", where, 0, 6, TRIANGLES)
             if mode < TRIANGLES:
                 warnings[f"meshes[{mesh}] holds points or lines; they were left out"] = None
