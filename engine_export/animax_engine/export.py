@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser
+from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser, OnnxGraph
 from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
 from animax.diffusion.registry import model_folder
 from animax.diffusion.text import TextEncoder
@@ -44,6 +44,8 @@ CHECKPOINT = frozenset(("network", "averaged", "frames", "room"))
 """What a checkpoint holds at least."""
 TRAINABLE = tuple(precision for precision in PRECISIONS if precision != "int8")
 """Stored weights that training can start from."""
+HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Of weights that are stored in half, in torch."""
 TOLERANCE = 1e-3
 """Largest relative difference of a step between torch and ONNX Runtime, where both compute in fp32."""
 
@@ -252,11 +254,10 @@ def parity(
         with torch.inference_mode():
             return [t.numpy() for t in Wrapped(copy.eval())(*(torch.from_numpy(values[n]) for n in INPUTS))]
 
-    kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
     trained = network.state_dict()
-    kind = kinds.get(precision, torch.float32)
+    kind = HALF_TYPES.get(precision, torch.float32)
     stored = {k: v.to(kind).float() if v.numel() >= HALF_FROM else v for k, v in trained.items()}
-    denoiser = OnnxDenoiser(path)
+    denoiser = OnnxDenoiser(OnnxGraph(path))
     made = list(denoiser(*(values[name] for name in INPUTS)))
     singles = [denoiser(*(values[name][i : i + 1] for name in INPUTS)) for i in range(3)]
     joined = [np.concatenate([single[k] for single in singles]) for k in range(2)]
@@ -294,7 +295,29 @@ def write_folder(
         ModelError: the name cannot be one, or the graph does not compute what the network does.
     """
     with written_beside(folder) as beside:
-        return _write_files(graph, network, frames, beside, name, defaults, precision, room)
+        model = in_precision(graph, precision)
+        written = save_graph(model, beside / DENOISER)
+        figures = checked_parity(network, frames, written[0], precision)
+        config = network.config
+        manifest = {
+            "name": name,
+            "file": DENOISER,
+            "precision": precision,
+            "codec": "splat",
+            "channels": config.pose.channels,
+            "pose_size": config.pose.size,
+            "rgb_size": config.rgb.size,
+            "frames": frames,
+            "patch": config.pose.patch[0],
+            "views": VIEWS,
+            "room": room,
+            "fps": FPS,
+            "text_encoder": TextEncoder().encoder_hash,
+            "network": config.as_dict(),
+            **asdict(defaults),
+        }
+        write_manifest(beside, manifest, written)
+        return figures, obstacles(model, PROFILES)
 
 
 @contextmanager
@@ -308,41 +331,6 @@ def written_beside(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # it last: servers look at it
             file.replace(folder / file.name)
-
-
-def _write_files(
-    graph: onnx.ModelProto,
-    network: VideoPoseTransformer,
-    frames: int,
-    folder: Path,
-    name: str,
-    defaults: Defaults,
-    precision: str,
-    room: float,
-) -> tuple[Parity, list[str]]:
-    model = in_precision(graph, precision)
-    written = save_graph(model, folder / DENOISER)
-    figures = checked_parity(network, frames, written[0], precision)
-    config = network.config
-    manifest = {
-        "name": name,
-        "file": DENOISER,
-        "precision": precision,
-        "codec": "splat",
-        "channels": config.pose.channels,
-        "pose_size": config.pose.size,
-        "rgb_size": config.rgb.size,
-        "frames": frames,
-        "patch": config.pose.patch[0],
-        "views": VIEWS,
-        "room": room,
-        "fps": FPS,
-        "text_encoder": TextEncoder().encoder_hash,
-        "network": config.as_dict(),
-        **asdict(defaults),
-    }
-    write_manifest(folder, manifest, written)
-    return figures, obstacles(model, PROFILES)
 
 
 def checked_parity(
@@ -384,7 +372,7 @@ def compare(checkpoint: Path) -> list[str]:
             model = in_precision(graph, precision)
             size = sum(file.stat().st_size for file in save_graph(model, path))
             began = time.perf_counter()
-            denoisers[precision] = OnnxDenoiser(path, threads=1)
+            denoisers[precision] = OnnxDenoiser(OnnxGraph(path, threads=1))
             loading = time.perf_counter() - began
             figures = parity(network, frames, path, precision)
             seconds[precision] = [size / 1e6, loading, figures.trained, obstacles(model, PROFILES)]

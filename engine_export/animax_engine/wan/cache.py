@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import webdataset
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from animax.assets import load_rig
 from animax.assets.markers import choose_markers
@@ -127,6 +127,34 @@ def load_parts(folder: Path) -> tuple[Any, Any, Any]:
     return vae.eval().requires_grad_(False), encoder.eval().requires_grad_(False), tokenizer
 
 
+class ScaledVae(nn.Module):
+    """Wan's VAE with latents of about unit variance."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+        self.register_buffer("mean", torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1))
+        self.register_buffer("std", torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1))
+
+
+class VaeEncoder(ScaledVae):
+    """Pictures (B, 3, F, H, W) in [−1, 1] to latents (B, C, f, h, w)."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """The mode of the posterior."""
+        latents: Tensor = (self.vae.encode(pictures, return_dict=False)[0].mode() - self.mean) / self.std
+        return latents
+
+
+class VaeDecoder(ScaledVae):
+    """The inverse of ``VaeEncoder``."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Pictures in [−1, 1]."""
+        pictures: Tensor = self.vae.decode(latents * self.std + self.mean, return_dict=False)[0]
+        return pictures
+
+
 def load_coders(folder: Path, device: str | None = None) -> Coders:
     """Wan's VAE and text encoder from a folder with ``vae``, ``text_encoder`` and ``tokenizer``.
 
@@ -141,17 +169,14 @@ def load_coders(folder: Path, device: str | None = None) -> Coders:
     vae, encoder, tokenizer = load_parts(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        vae, encoder = vae.to(device), encoder.to(device)
+        encode_video, encoder = VaeEncoder(vae).to(device), encoder.to(device)
     except (AssertionError, RuntimeError) as error:  # torch's, for a kind or a number that is not there
         raise OptionError("device", device, "a device that torch finds here, as cpu or cuda:0") from error
-    mean, std = (
-        torch.tensor(values, device=device).reshape(1, -1, 1, 1, 1)
-        for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
 
     @torch.inference_mode()
     def video(pictures: Tensor) -> Tensor:
-        return ((vae.encode(pictures.to(device)).latent_dist.mode() - mean) / std).cpu()
+        latents: Tensor = encode_video(pictures.to(device))
+        return latents.cpu()
 
     @torch.inference_mode()
     def text(prompt: str) -> Tensor:

@@ -28,6 +28,7 @@ from animax.views.rgb import RADIUS, RgbPoseMap
 from animax_engine.dataset.bank import FPS
 from animax_engine.export import (
     DENOISER,
+    HALF_TYPES,
     OPSET,
     TOLERANCE,
     TRAINABLE,
@@ -42,7 +43,7 @@ from animax_engine.export import (
 from animax_engine.export import to_onnx as network_to_onnx
 from animax_engine.network import WAN_1_3B, NetworkConfig, VideoPoseTransformer
 from animax_engine.suitability import Profile, obstacles
-from animax_engine.wan.cache import VAE_STRIDE, load_parts
+from animax_engine.wan.cache import VAE_STRIDE, VaeDecoder, VaeEncoder, load_parts
 from animax_engine.wan.train import NETWORK, read_network
 from animax_engine.weight_storage import HALF_FROM
 
@@ -51,7 +52,6 @@ PROFILES = {"batch": Profile(1, 1, 8)}
 TOKENS = 512
 """Pieces of a prompt; what is left is padding that the mask leaves out."""
 TOKENIZER = "tokenizer.json"
-HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 SPOKEN = ("", "walks", "A dog sits, wags its tail and barks twice!", "läuft 走る 🐎  twice")
 """Prompts by which tokenizers are compared."""
 
@@ -88,36 +88,6 @@ class Part:
     module: nn.Module
     inputs: dict[str, Tensor]
     output: str
-
-
-class VaeEncoder(nn.Module):
-    """Pictures (B, 3, F, H, W) in [−1, 1] to latents (B, C, f, h, w) of about unit variance."""
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-        self.register_buffer("mean", torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1))
-        self.register_buffer("std", torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1))
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """The mode of the posterior."""
-        latents: Tensor = (self.vae.encode(pictures, return_dict=False)[0].mode() - self.mean) / self.std
-        return latents
-
-
-class VaeDecoder(nn.Module):
-    """The inverse of ``VaeEncoder``."""
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-        self.register_buffer("mean", torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1))
-        self.register_buffer("std", torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Pictures in [−1, 1]."""
-        pictures: Tensor = self.vae.decode(latents * self.std + self.mean, return_dict=False)[0]
-        return pictures
 
 
 class Prompt(nn.Module):
@@ -201,11 +171,11 @@ def write_part(part: Part, folder: Path, precision: str, say: Callable[[str], No
     Raises:
         ModelError: it does not compute what the module does with such weights.
     """
-    if precision in HALVES:
+    if precision in HALF_TYPES:
         with torch.no_grad():
             for weight in part.module.parameters():
                 if weight.numel() >= HALF_FROM:
-                    weight.copy_(weight.to(HALVES[precision]).to(weight.dtype))
+                    weight.copy_(weight.to(HALF_TYPES[precision]).to(weight.dtype))
     model = in_precision(to_onnx(part), precision)
     path = folder / f"{part.name}.onnx"
     files = save_graph(model, path)

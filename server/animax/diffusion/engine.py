@@ -106,10 +106,10 @@ def load_denoiser(
     if provider == "tensorrt":
         options = tensorrt_options(path, model, precision, max_batch or MAX_BATCH[provider])
     if max_batch == 0:
-        return OnnxDenoiser(path, provider, threads, options=options)
+        return OnnxDenoiser(OnnxGraph(path, provider, threads, options=options))
     lanes = min(CPU_LANES, threads) if provider == "cpu" else 1
     # the lanes compute too: beside them, the session needs threads for the other cores only
-    denoiser = OnnxDenoiser(path, provider, threads - lanes + 1, options=options)
+    denoiser = OnnxDenoiser(OnnxGraph(path, provider, threads - lanes + 1, options=options))
     return StepBatcher(denoiser, max_batch or MAX_BATCH[provider], lanes)
 
 
@@ -251,24 +251,13 @@ class OnnxGraph:
 class OnnxDenoiser:
     """The network as an ONNX graph; a ``Denoiser``. Safe to call from several threads.
 
-    Args:
-        path, provider, threads, options, spinning: see ``OnnxGraph``.
-
     Raises:
-        EngineError: the session cannot be made, or a call fails.
+        EngineError: a call fails.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        provider: str = "cpu",
-        threads: int | None = None,
-        *,
-        options: Mapping[str, str] | None = None,
-        spinning: bool = False,
-    ) -> None:
-        self._graph = OnnxGraph(path, provider, threads, options=options, spinning=spinning)
-        self.provider = provider
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph
+        self.provider = graph.provider
 
     def __call__(
         self,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from animax.diffusion.batching import StepBatcher
-from animax.diffusion.engine import INPUTS, OnnxDenoiser, default_threads, input_shapes
+from animax.diffusion.engine import INPUTS, OnnxDenoiser, OnnxGraph, default_threads, input_shapes
 from animax.diffusion.model import load_model
 from animax.diffusion.registry import model_folder
 from animax.diffusion.sampler import Denoiser, Latents
@@ -33,15 +33,15 @@ def example(network: Path, batch: int, seed: int = 0) -> list[Latents]:
 def settings(path: Path, threads: int) -> dict[str, Denoiser]:
     """Ways to run one guided step, which is two samples."""
     ways: dict[str, Denoiser] = {
-        "one call of 2, all cores": OnnxDenoiser(path, threads=threads),
-        "one call of 2, all cores, spinning": OnnxDenoiser(path, threads=threads, spinning=True),
-        "one call of 2, one core": OnnxDenoiser(path, threads=1),
+        "one call of 2, all cores": OnnxDenoiser(OnnxGraph(path, threads=threads)),
+        "one call of 2, all cores, spinning": OnnxDenoiser(OnnxGraph(path, threads=threads, spinning=True)),
+        "one call of 2, one core": OnnxDenoiser(OnnxGraph(path, threads=1)),
     }
     if threads > 1:
-        ways["2 lanes of 1, cores shared out"] = StepBatcher(OnnxDenoiser(path, threads=threads - 1), 1, 2)
-        ways["2 lanes of 1, all cores for both"] = StepBatcher(OnnxDenoiser(path, threads=threads), 1, 2)
+        ways["2 lanes of 1, cores shared out"] = StepBatcher(OnnxDenoiser(OnnxGraph(path, threads=threads - 1)), 1, 2)
+        ways["2 lanes of 1, all cores for both"] = StepBatcher(OnnxDenoiser(OnnxGraph(path, threads=threads)), 1, 2)
         ways["2 lanes of 1, all cores, spinning"] = StepBatcher(
-            OnnxDenoiser(path, threads=threads, spinning=True), 1, 2
+            OnnxDenoiser(OnnxGraph(path, threads=threads, spinning=True)), 1, 2
         )
     return ways
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ways:
         say(f"{name:<36} {quiet[name][0]:>11.1f} {quiet[name][1]:>10.1f} {busy[name][0]:>29.1f} {busy[name][1]:>10.1f}")
 
-    one = OnnxDenoiser(network, threads=1)
+    one = OnnxDenoiser(OnnxGraph(network, threads=1))
     sizes = timed({str(b): lambda b=b: one(*(a[:b] for a in values)) for b in BATCHES}, options.repeat)  # type: ignore[misc]
     singles = [one(*(array[i : i + 1] for array in values)) for i in range(max(BATCHES))]
     say("\nbatch   processor per sample   largest difference from running alone")
