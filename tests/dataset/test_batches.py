@@ -12,6 +12,7 @@ from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.diffusion.text import TextEncoder  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine.dataset.batches import (  # noqa: E402
+    EVERYDAY_WEIGHT,
     UNCHANGED,
     Augmentation,
     Batches,
@@ -114,7 +115,19 @@ def test_balanced_weights_raise_what_is_rare():
     clips = [{"category": "a", "action": "walk"}] * 16 + [{"category": "b", "action": "fly"}]
     weights = balanced_weights(clips, np.ones(len(clips), bool))
     assert weights.sum() == pytest.approx(1)
-    assert weights[-1] / weights[0] == pytest.approx(16)
+    assert weights[:16].sum() / weights[-1] == pytest.approx(4)
+
+
+def test_balanced_weights_favour_what_is_asked_for_every_day():
+    clips = [
+        {"category": "a", "action": "walk"},
+        {"category": "a", "action": "walk_gun"},
+        {"category": "b", "action": "x"},
+    ]
+    weights = balanced_weights(clips, np.ones(len(clips), bool))
+    assert weights[0] / weights[1] == pytest.approx(EVERYDAY_WEIGHT)
+    assert weights[:2].sum() / weights[2] == pytest.approx(2**0.5), "a category's share is that of its clips"
+    assert balanced_weights(clips, np.array([True, False, True]))[1] == 0
 
 
 def test_same_seed_same_batch(bank):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,17 @@ from animax_engine.dataset.captions import variations
 
 MIRRORED_VIEWS = (0, 3, 2, 1)
 """The view that each template view shows when the body is mirrored: left and right change places."""
+EVERYDAY = frozenset(
+    (
+        *("idle", "walk", "run", "jump", "death", "hit", "attack", "punch", "kick", "bite", "shoot", "slash", "strike"),
+        *("wave", "dance", "sit", "crawl", "sneak", "roll", "sleep", "eat", "peck", "bark", "howl", "gallop", "trot"),
+        *("hop", "walk_legs", "run_legs", "fly", "flap", "glide", "swim", "slither", "open", "close"),
+    )
+)
+"""Actions that are asked for first, of any rig."""
+EVERYDAY_WEIGHT = 6.0
+"""How often they are drawn, for each time another action of as many clips is. Without it a humanoid's walk was one
+sample in three hundred."""
 _SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 _SIDE = re.compile(r"\b(left|right|Left|Right)\b")
 
@@ -289,15 +300,22 @@ def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.
 
 
 def balanced_weights(clips: list[dict[str, Any]], group: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Sampling probability of each clip; 0 outside ``group`` (clips,). Every category and, in it, every action counts
-    by the square root of its size in the group."""
-    kinds = [f"{clip['category']}/{clip['action']}" for clip in clips]
+    """Sampling probability of each clip; 0 outside ``group`` (clips,). Every category counts by the square root of its
+    clips in the group; so does, within it, every action, those that are asked for every day ``EVERYDAY_WEIGHT``
+    times."""
+    kinds = [(clip["category"], clip["action"]) for clip in clips]
     members = np.flatnonzero(group)
-    by_category = Counter(clips[i]["category"] for i in members)
     by_kind = Counter(kinds[i] for i in members)
+    by_category = Counter(clips[i]["category"] for i in members)
+    actions = {kind: size**0.5 * (EVERYDAY_WEIGHT if kind[1] in EVERYDAY else 1) for kind, size in by_kind.items()}
+    within: dict[str, float] = defaultdict(float)
+    for (category, _), weight in actions.items():
+        within[category] += weight
     weights = np.zeros(len(clips))
     for i in members:
-        weights[i] = by_category[clips[i]["category"]] ** -0.5 * by_kind[kinds[i]] ** -0.5
+        category, _ = kinds[i]
+        share = actions[kinds[i]] / within[category]
+        weights[i] = by_category[category] ** 0.5 * share / by_kind[kinds[i]]
     return weights / max(weights.sum(), 1e-12)
 
 
