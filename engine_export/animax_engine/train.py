@@ -37,6 +37,7 @@ from animax_engine.dataset.bank import build_bank
 from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents
 from animax_engine.dataset.components import fit_components
 from animax_engine.export import read_state
+from animax_engine.muon import Muon
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
 
 FRAMES = 33
@@ -224,13 +225,20 @@ class Trainer:
                 parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
         trained = {name for name, p in self.shadow.named_parameters() if p.requires_grad}
         self.masters = [p for n, p in self.master.named_parameters() if n in trained]
-        matrices = [p for p in self.masters if p.ndim >= 2 and p.shape[0] > 1]
-        others = [p for p in self.masters if not (p.ndim >= 2 and p.shape[0] > 1)]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.rate,
-            betas=(0.9, 0.98),
-            fused=True,
+        trunk = [
+            p for n, p in self.master.named_parameters() if n in trained and n.startswith("blocks.") and p.ndim == 2
+        ]
+        others = set(self.masters) - set(trunk)
+        matrices = [p for p in self.masters if p in others and p.ndim >= 2 and p.shape[0] > 1]
+        vectors = [p for p in self.masters if p in others and not (p.ndim >= 2 and p.shape[0] > 1)]
+        self.optimisers = (
+            Muon(trunk, lr=config.rate, weight_decay=config.weight_decay),
+            torch.optim.AdamW(
+                [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+                lr=config.rate,
+                betas=(0.9, 0.98),
+                fused=True,
+            ),
         )
         self.step = 0
         self.room = ROOM
@@ -252,10 +260,11 @@ class Trainer:
         for master, gradient in zip(self.masters, gradients, strict=True):
             master.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.masters, c.clip_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        if torch.isfinite(norm):
-            self.optimiser.step()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate()
+            if torch.isfinite(norm):
+                optimiser.step()
         with torch.no_grad():
             torch._foreach_copy_([p for p in self.shadow.parameters() if p.requires_grad], self.masters)
             decay = min(c.ema, (1 + self.step) / (10 + self.step))
@@ -273,7 +282,7 @@ class Trainer:
             "step": self.step,
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
@@ -290,7 +299,8 @@ class Trainer:
         else:
             self.master.load_state_dict(state["master"])
             self.averaged.load_state_dict(state["averaged"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for optimiser, its_state in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(its_state)
             self.step = int(state["step"])
         self.take_over()
 
@@ -469,7 +479,10 @@ def main(argv: list[str] | None = None) -> None:
             crew.begin()
             parts, wait = next(own)
             trainer.time_share = (time.perf_counter() - begin) / (60 * args.minutes)
-            recent.append({**parts, "norm": trainer.train_step(crew.finish())})
+            gradients = crew.finish()
+            torch.set_num_threads(args.processes)  # the others wait
+            recent.append({**parts, "norm": trainer.train_step(gradients)})
+            torch.set_num_threads(1)
             waited += wait
             now = time.perf_counter()
             if trainer.step % LOG_EVERY == 0:
