@@ -10,12 +10,12 @@ onnx = pytest.importorskip("onnx")
 
 from google.protobuf import text_format  # noqa: E402
 
-from animax.diffusion.engine import INPUTS, OUTPUTS  # noqa: E402
+from animax.diffusion.engine import INPUTS, MAX_BATCH, OUTPUTS  # noqa: E402
 from animax.diffusion.manifest import read_manifest  # noqa: E402
 from animax.diffusion.registry import PACKAGE  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
 from animax_engine import triton  # noqa: E402
-from animax_engine.triton import MAX_BATCH, write_repository  # noqa: E402
+from animax_engine.triton import write_repository  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_denoiser_s_steps_are_batched(schema, repository):
     config = read(schema, repository / "embedded_denoiser")
     assert [one.name for one in config.input] == list(INPUTS)
     assert [one.name for one in config.output] == list(OUTPUTS)
-    assert config.max_batch_size == MAX_BATCH
+    assert config.max_batch_size == MAX_BATCH["cuda"]
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
     assert not read(schema, repository / "embedded_text").HasField("dynamic_batching")
 
@@ -84,7 +84,7 @@ def test_the_repository_tells_how_to_start_it(repository):
 def test_a_type_that_triton_has_no_name_for_is_refused():
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.COMPLEX64, [1])
     with pytest.raises(ModelError, match="x of odd is of type COMPLEX64; accepted: TYPE_FP32"):
-        triton.config("odd", onnx.helper.make_graph([], "g", [value], []), batched=False)
+        triton.config("odd", onnx.helper.make_graph([], "g", [value], []))
 
 
 def test_an_altered_model_is_not_passed_on(tmp_path):

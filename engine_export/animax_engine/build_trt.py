@@ -7,9 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from animax.diffusion.engine import MAX_BATCH, USUAL_BATCH, build_engines, engine_precision
+from animax.diffusion.engine import LARGE_BATCH, MAX_BATCH, USUAL_BATCH, build_engines, engine_precision
 from animax.diffusion.manifest import read_manifest
-from animax.diffusion.model import LARGE_BATCH
 from animax.diffusion.registry import model_folder
 from animax.diffusion.tensorrt_cache import PRECISIONS, VARIABLE, EngineCache, EngineKey, this_device
 

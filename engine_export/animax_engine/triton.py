@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
+from animax.diffusion.engine import LARGE_BATCH, MAX_BATCH
 from animax.diffusion.manifest import read_manifest
 from animax.diffusion.text import MODEL_FOLDER as TEXT_FOLDER
 from animax.errors import ModelError
@@ -25,8 +26,6 @@ TYPES = {
     TensorProto.INT32: "TYPE_INT32",
     TensorProto.INT64: "TYPE_INT64",
 }
-MAX_BATCH = 16
-"""Samples in one call of the denoiser; a guided step has two."""
 QUEUE_MICROSECONDS = 500
 """How long Triton may hold a step back for others to join: little against a step's own milliseconds."""
 README = """\
@@ -41,7 +40,8 @@ loaded.
 - `{name}_denoiser`: one denoising step. Each sample of a batch has noise levels (`sigma`) of its own, so Triton may
   batch the steps of any requests. Inputs and outputs are those of `VideoPoseTransformer.forward`; the sampling loop,
   guidance and everything before and after are the client's (`animax.diffusion.sampler`).
-- `{name}_text`: word pieces to states. Texts are run one by one, as they may differ in length.
+- `{name}_text`: word pieces to states. Texts are run one by one, as they may differ in length. The tokenizer of a model
+  that has its own lies beside.
 - others, where there are any: the encoder and the decoder of the model's video VAE.
 
 For TensorRT inside Triton's ONNX Runtime backend, add to the denoiser's config.pbtxt:
@@ -62,33 +62,38 @@ def write_repository(model_folder: Path, repository: Path) -> None:
     for graph in manifest.graphs:
         files = [model_folder / name for name in manifest.files_of(graph)]
         if graph == manifest.file:
-            _write_model(repository / f"{manifest.name}_denoiser", files, batched=True)
+            most = LARGE_BATCH if manifest.video else MAX_BATCH["cuda"]
+            _write_model(repository / f"{manifest.name}_denoiser", files, most)
         elif manifest.prompt and graph == manifest.prompt.encoder:
             text = files
         else:
-            _write_model(repository / f"{manifest.name}_{Path(graph).stem}", files, batched=False)
-    _write_model(repository / f"{manifest.name}_text", text, batched=False)
+            _write_model(repository / f"{manifest.name}_{Path(graph).stem}", files)
+    _write_model(repository / f"{manifest.name}_text", text)
+    if manifest.prompt:
+        name = manifest.prompt.tokenizer
+        shutil.copyfile(model_folder / name, repository / f"{manifest.name}_text" / name)
     (repository / "README.md").write_text(README.format(name=manifest.name), encoding="utf-8")
 
 
-def _write_model(folder: Path, files: list[Path], *, batched: bool) -> None:
+def _write_model(folder: Path, files: list[Path], max_batch: int = 0) -> None:
     version = folder / "1"
     version.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(files[0], version / "model.onnx")
     for path in files[1:]:  # external weights, which the graph names
         shutil.copyfile(path, version / path.name)
     graph = onnx.load(files[0], load_external_data=False).graph
-    (folder / "config.pbtxt").write_text(config(folder.name, graph, batched=batched), encoding="utf-8")
+    (folder / "config.pbtxt").write_text(config(folder.name, graph, max_batch), encoding="utf-8")
 
 
-def config(name: str, graph: onnx.GraphProto, *, batched: bool) -> str:
-    """``config.pbtxt`` of a graph. Batched: its first axis is left to Triton, which fills it from many requests.
+def config(name: str, graph: onnx.GraphProto, max_batch: int = 0) -> str:
+    """``config.pbtxt`` of a graph. Unless ``max_batch`` is 0, the first axis is left to Triton, which fills it from
+    many requests, with so many samples at most.
 
     Raises:
         ModelError: an input or output is of a type that has no name in Triton.
     """
     weights = {weight.name for weight in graph.initializer}
-    lines = [f'name: "{name}"', 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH if batched else 0}"]
+    lines = [f'name: "{name}"', 'backend: "onnxruntime"', f"max_batch_size: {max_batch}"]
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             if value.name in weights:
@@ -97,12 +102,12 @@ def config(name: str, graph: onnx.GraphProto, *, batched: bool) -> str:
             if tensor.elem_type not in TYPES:
                 kind = TensorProto.DataType.Name(tensor.elem_type)
                 raise ModelError(f"{value.name} of {name} is of type {kind}; accepted: {', '.join(TYPES.values())}")
-            dims = [dim.dim_value or -1 for dim in tensor.shape.dim][1 if batched else 0 :]
+            dims = [dim.dim_value or -1 for dim in tensor.shape.dim][1 if max_batch else 0 :]
             described = f'name: "{value.name}" data_type: {TYPES[tensor.elem_type]} dims: {dims}'
             lines.append(f"{kind} {{ {described} }}")
-    if batched:
+    if max_batch > 1:
         lines.append(
-            f"dynamic_batching {{ preferred_batch_size: [ {MAX_BATCH // 2}, {MAX_BATCH} ] "
+            f"dynamic_batching {{ preferred_batch_size: [ {max_batch // 2}, {max_batch} ] "
             f"max_queue_delay_microseconds: {QUEUE_MICROSECONDS} }}"
         )
     lines.append("instance_group { count: 1 kind: KIND_AUTO }")

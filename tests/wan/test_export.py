@@ -247,6 +247,9 @@ def test_triton_and_tensorrt_get_every_graph(written, tmp_path, monkeypatch):
     assert sorted(path.parent.name for path in (tmp_path / "triton").glob("*/config.pbtxt")) == [
         f"tiny_{p}" for p in parts
     ]
+    assert "max_batch_size: 1\n" in (tmp_path / "triton" / "tiny_denoiser" / "config.pbtxt").read_text()
+    copied = tmp_path / "triton" / "tiny_text" / "tokenizer.json"
+    assert copied.read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert "TYPE_INT32 dims: [-1, 8]" in (tmp_path / "triton" / "tiny_text" / "config.pbtxt").read_text()
 
     built = []

@@ -39,6 +39,10 @@ VAE_STRIDE = (4, 8)
 """Frames and pixels of a latent; the first frame has one of its own."""
 
 
+TOKENS = 512
+"""Pieces of a prompt that Wan reads; what is left is padding."""
+
+
 @dataclass(frozen=True)
 class CacheConfig:
     """What is encoded.
@@ -58,7 +62,7 @@ class CacheConfig:
     frames: int = 81
     windows: int = 1
     shard: int = 32
-    tokens: int = 512
+    tokens: int = TOKENS
     radius: float = RADIUS
     elevation: float = ELEVATION
     room: float = ROOM
@@ -99,7 +103,7 @@ class Coders:
 
     Attributes:
         video: (B, 3, F, H, W) in [−1, 1] to latents (B, C, f, h, w) of about unit variance.
-        text: a prompt to its states (tokens, width), no more than there are.
+        text: a prompt to the states (tokens, width) of its first pieces, no more than there are.
     """
 
     video: Callable[[Tensor], Tensor]
@@ -155,12 +159,13 @@ class VaeDecoder(ScaledVae):
         return pictures
 
 
-def load_coders(folder: Path, device: str | None = None) -> Coders:
+def load_coders(folder: Path, device: str | None = None, tokens: int = TOKENS) -> Coders:
     """Wan's VAE and text encoder from a folder with ``vae``, ``text_encoder`` and ``tokenizer``.
 
     Args:
         folder: local.
         device: torch's name of it; None takes a GPU where this process has one.
+        tokens: pieces of a prompt at most, the closing one among them.
 
     Raises:
         ModelError: one of them is not there, or not as safetensors.
@@ -180,8 +185,8 @@ def load_coders(folder: Path, device: str | None = None) -> Coders:
 
     @torch.inference_mode()
     def text(prompt: str) -> Tensor:
-        tokens = tokenizer(prompt, truncation=True, return_tensors="pt", max_length=512).to(device)
-        states: Tensor = encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        pieces = tokenizer(prompt, truncation=True, return_tensors="pt", max_length=tokens).to(device)
+        states: Tensor = encoder(pieces.input_ids, pieces.attention_mask).last_hidden_state
         return states[0].cpu()
 
     return Coders(video, text)
@@ -422,7 +427,7 @@ def main(argv: list[str] | None = None) -> None:
         args.data,
         args.out,
         config,
-        lambda: load_coders(args.model, args.device),
+        lambda: load_coders(args.model, args.device, config.tokens),
         model=identity(args.model),
         ray_address=args.ray,
     ):

@@ -43,14 +43,12 @@ from animax_engine.export import (
 from animax_engine.export import to_onnx as network_to_onnx
 from animax_engine.network import WAN_1_3B, NetworkConfig, VideoPoseTransformer
 from animax_engine.suitability import Profile, obstacles
-from animax_engine.wan.cache import VAE_STRIDE, VaeDecoder, VaeEncoder, load_parts
+from animax_engine.wan.cache import TOKENS, VAE_STRIDE, VaeDecoder, VaeEncoder, load_parts
 from animax_engine.wan.train import NETWORK, read_network
 from animax_engine.weight_storage import HALF_FROM
 
 PROFILES = {"batch": Profile(1, 1, 8)}
 """Of views and prompts, which the server runs one by one."""
-TOKENS = 512
-"""Pieces of a prompt; what is left is padding that the mask leaves out."""
 TOKENIZER = "tokenizer.json"
 SPOKEN = ("", "walks", "A dog sits, wags its tail and barks twice!", "läuft 走る 🐎  twice")
 """Prompts by which tokenizers are compared."""

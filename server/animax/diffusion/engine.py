@@ -34,6 +34,8 @@ USUAL_BATCH = 2
 """Samples that TensorRT optimises an engine for: a guided step of one request."""
 MAX_BATCH = {"cpu": 1, "cuda": 16, "tensorrt": 16}
 """Samples in one network call; a guided step has two."""
+LARGE_BATCH = 1
+"""The same for a network behind a VAE, on any provider: one sample fills a GPU (docs/large_model.md)."""
 FALLBACKS = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu")}
 """Where the parts of a graph go that a provider does not take."""
 CPU_LANES = 2

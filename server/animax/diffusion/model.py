@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from animax.diffusion.engine import OnnxGraph, choose_provider, load_denoiser, load_graph
+from animax.diffusion.engine import LARGE_BATCH, OnnxGraph, choose_provider, load_denoiser, load_graph
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.manifest import Manifest, read_manifest
 from animax.diffusion.registry import model_folder
@@ -25,8 +25,6 @@ from animax.errors import ModelError
 from animax.views.rgb import RgbPoseMap
 from animax.views.splat import SplatPoseMap
 
-LARGE_BATCH = 1
-"""Samples in one network call of a model behind a VAE: one alone fills a GPU (docs/large_model.md)."""
 HISTORY_FRAMES = 8
 """Beside a first one, that a window takes over from the one before: half a second shows where a motion leads."""
 
