@@ -34,7 +34,6 @@ def model_of(denoiser: Denoiser, *, steps: int = 2) -> Model:
         fps=FPS,
         steps=steps,
         guidance=2.0,
-        shift=schedule.shift,
         text_encoder="0" * 64,
     )
     return Model(manifest, "cpu", SPACE, schedule, denoiser, TextEncoder())

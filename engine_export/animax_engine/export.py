@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser, OnnxGraph
 from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
 from animax.diffusion.registry import model_folder
+from animax.diffusion.sampler import SPACINGS
 from animax.diffusion.text import TextEncoder
 from animax.errors import ModelError
 from animax.views.camera import ROOM
@@ -54,9 +55,9 @@ TOLERANCE = 1e-3
 class Defaults:
     """What a request gets that does not say otherwise."""
 
-    steps: int = 12
-    guidance: float = 4.0
-    shift: float = 12.0
+    steps: int = 8
+    guidance: float = 3.0
+    spacing: str = "log_snr"
 
 
 class Wrapped(nn.Module):
@@ -405,8 +406,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--triton", type=Path, metavar="DIR", help="write a Triton model repository too")
     parser.add_argument("--compare", action="store_true", help="measure all precisions, write nothing")
-    for field, value in asdict(Defaults()).items():
-        parser.add_argument(f"--{field}", type=type(value), default=value)
+    defaults = Defaults()
+    parser.add_argument(
+        "--steps", type=int, default=defaults.steps, help="denoising steps of a clip (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--guidance", type=float, default=defaults.guidance, help="weight of the prompt (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--spacing", choices=SPACINGS, default=defaults.spacing, help="of the noise levels (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     if args.compare:
         print("\n".join(compare(args.checkpoint)))
@@ -414,7 +423,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.folder is None and args.triton is None:
         parser.error("give a FOLDER to write, --triton, or --compare")
     if args.folder is not None:
-        defaults = Defaults(args.steps, args.guidance, args.shift)
+        defaults = Defaults(args.steps, args.guidance, args.spacing)
         figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
         print(
             f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "

@@ -46,9 +46,9 @@ def condition(channels=None, seed=0):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
-@pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_flow_arrives_at_the_prediction(steps, shift):
-    made = sample(Oracle(prompted=0.7), condition(), 33, 0, Schedule(steps, 1.0, shift))
+@pytest.mark.parametrize("spacing", sampler.SPACINGS)
+def test_flow_arrives_at_the_prediction(steps, spacing):
+    made = sample(Oracle(prompted=0.7), condition(), 33, 0, Schedule(steps, 1.0, spacing))
     assert made.pose.shape == (4, 33, CHANNELS, 4, 4)
     np.testing.assert_allclose(made.pose, 0.7, atol=1e-6)
     np.testing.assert_allclose(made.rgb, 0.7, atol=1e-6)
@@ -140,14 +140,62 @@ def test_a_packed_loop_is_a_circle_of_slots(frames):
     np.testing.assert_allclose(take.latents.pose, 1, atol=1e-5)
 
 
+class Gaussian:
+    """What is best to say of clean latents that are normal with standard deviation ``spread``: the flow then scales
+    noise by ``spread``."""
+
+    def __init__(self, spread):
+        self.spread = spread
+
+    def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        level = float(sigma.max())
+        share = (1 - level) * self.spread**2 / ((1 - level) ** 2 * self.spread**2 + level**2)
+        return rgb * np.float32(share), pose * np.float32(share)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 3.0, 10.0])
+def test_eight_steps_keep_the_spread_of_what_is_sampled(spread):
+    made = sample(Gaussian(spread), condition(), 33, 0, Schedule(8, 1.0, "log_snr")).pose.std()
+    assert made == pytest.approx(spread, rel=0.1)
+
+
+def test_steps_are_those_of_diffusers():
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is missing: pip install 'animax[wan]'")
+    torch = pytest.importorskip("torch")
+    theirs = diffusers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True,
+        prediction_type="flow_prediction",
+        solver_order=2,
+        flow_shift=3.0,
+        final_sigmas_type="zero",
+    )
+    sigmas = np.r_[np.linspace(0.98, 0.1, 9), 0.0]
+    theirs.set_timesteps(9)
+    theirs.sigmas = torch.tensor(sigmas)
+    theirs.timesteps = torch.arange(9.0)
+    random, solver = np.random.default_rng(0), sampler.Solver()
+    z = random.standard_normal((4, 5, 3, 2, 2), np.float32)
+    ours, reference = sampler.Sample(z, z), torch.from_numpy(z)
+    for (now, after), t in zip(pairwise(sigmas), theirs.timesteps, strict=True):
+        push = random.standard_normal(z.shape, np.float32)
+        clean = sampler.Sample(np.tanh(ours.rgb + push), np.tanh(ours.pose + push))
+        said = np.tanh(reference.numpy() + push)
+        velocity = (reference - torch.from_numpy(said)) / now
+        reference = theirs.step(velocity, t, reference, return_dict=False)[0]
+        ours = solver.step(ours, clean, now, after)
+        np.testing.assert_allclose(ours.pose, reference.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(ours.rgb, ours.pose)
+
+
 def test_schedule_falls_from_pure_noise_to_clean():
-    for shift in (1.0, 3.0, 8.0):
-        sigmas = Schedule(9, 1.0, shift).sigmas()
+    for spacing, shift in (("log_snr", 1.0), ("flow", 1.0), ("flow", 3.0), ("flow", 8.0)):
+        sigmas = Schedule(9, 1.0, spacing, shift).sigmas()
+        assert len(sigmas) == 10
         assert sigmas[0] == 1.0
         assert sigmas[-1] == 0.0
         assert np.all(np.diff(sigmas) < 0)
     # a larger shift spends more steps at high noise
-    assert np.mean(Schedule(9, 1.0, 8.0).sigmas()) > np.mean(Schedule(9, 1.0, 1.0).sigmas())
+    assert np.mean(Schedule(9, 1.0, shift=8.0).sigmas()) > np.mean(Schedule(9, 1.0, shift=1.0).sigmas())
 
 
 def test_unused_channels_stay_zero():

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from animax.diffusion.sampler import SPACINGS
 from animax.errors import ModelError
 
 FORMAT = "animax-model-2"
@@ -86,8 +87,9 @@ class Manifest:
         fps: frames a second of what it generates.
         steps: denoising steps, unless the request says otherwise.
         guidance: weight of the prompt, likewise.
-        shift: of the noise schedule.
         text_encoder: hash of the text encoder that it was trained on.
+        spacing: of the noise levels, see ``Schedule``.
+        shift: likewise.
         guidance_image: weight of the template views; 1 leaves their guidance out.
         video: for the codec rgb alone.
         prompt: None: the text encoder that comes with the package.
@@ -109,8 +111,9 @@ class Manifest:
     fps: float
     steps: int
     guidance: float
-    shift: float
     text_encoder: str
+    spacing: str = "flow"
+    shift: float = 1.0
     guidance_image: float = 1.0
     video: VideoFiles | None = None
     prompt: PromptFiles | None = None
@@ -225,6 +228,8 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
             f"{title}: channels, pose_size and rgb_size are {known['channels']}, {known['pose_size']} and "
             f"{known['rgb_size']}; accepted with the codec rgb: 3 and equal sizes"
         )
+    if known["spacing"] not in SPACINGS:
+        raise refuse("spacing", " or ".join(SPACINGS))
     if known["views"] != VIEWS:
         raise refuse("views", str(VIEWS))
     if (known["frames"] - 1) % known["patch"]:

@@ -127,6 +127,7 @@ def load_model(
         schedule=Schedule(
             steps=manifest.steps,
             guidance=manifest.guidance,
+            spacing=manifest.spacing,
             shift=manifest.shift,
             frames=manifest.frames,
             patch=manifest.patch,

@@ -1,6 +1,6 @@
 """Sampling: rectified flow from noise to joint video-pose latents, with guidance, continuation and control.
 
-z_σ = (1 − σ) x + σ ε,   dz/dσ = ε − x = (z − x̂) / σ,   from σ = 1 to 0 in a few steps
+z_σ = (1 − σ) x + σ ε,   dz/dσ = ε − x = (z − x̂) / σ,   from σ = 1 to 0 in a few steps of second order
 
 What is given of x (history, pinned poses, joints that follow another motion) replaces z before every step: clean, with
 σ = 0, where a whole time slot is given, at the noise level of the rest elsewhere.
@@ -8,6 +8,7 @@ What is given of x (history, pinned poses, joints that follow another motion) re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,6 +25,14 @@ IntArray = NDArray[np.int64]
 
 TURN = 0.381966
 """Part of a loop that each step turns on from the one before: the golden section, so that no place comes back soon."""
+
+
+SPACINGS = ("flow", "log_snr")
+"""Of noise levels: even ones, shifted towards noise as in Wan; or even in the log of the signal-to-noise ratio
+(1 − σ) / σ between pure noise and none."""
+LOG_SNR = (-4.0, 2.5)
+"""First and last of the levels that are spaced so: from where a clip's largest component, eleven times as wide as the
+noise, begins to show to where the smallest that matter do (docs/decisions.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +154,8 @@ class Schedule:
     Attributes:
         steps: network calls.
         guidance: weight of the prompt; 1 leaves its guidance out and spares a network call a step.
-        shift: how much of the steps is spent at high noise; 1 spaces noise levels evenly.
+        spacing: of the noise levels, one of ``SPACINGS``.
+        shift: of the spacing "flow": how much of the steps is spent at high noise; 1 spaces noise levels evenly.
         frames: F of a window.
         patch: frames of a time slot; the first slot holds one.
         history: slots that a following window takes over from the one before.
@@ -155,6 +165,7 @@ class Schedule:
 
     steps: int
     guidance: float
+    spacing: str = "flow"
     shift: float = 3.0
     frames: int = 33
     patch: int = 4
@@ -164,6 +175,9 @@ class Schedule:
 
     def sigmas(self) -> NDArray[np.float64]:
         """(steps + 1,) noise levels from 1 to 0."""
+        if self.spacing == "log_snr":
+            inner = 1 / (1 + np.exp(np.linspace(*LOG_SNR, self.steps - 1)))
+            return np.concatenate([[1.0], inner, [0.0]])
         even = np.linspace(1.0, 0.0, self.steps + 1)
         return self.shift * even / (1 + (self.shift - 1) * even)
 
@@ -365,6 +379,33 @@ def nothing_known(condition: Condition, frames: int) -> Known:
     )
 
 
+class Solver:
+    """DPM-Solver++ of second order with two steps' predictions (Lu et al. 2022, arXiv 2211.01095, algorithm 2), for
+    rectified flow: the prediction is carried on as a line over the log of the signal-to-noise ratio (1 − σ) / σ.
+
+    The first step, from pure noise, and the last, to none, have no such log at one end and take the prediction as it
+    is. So does the second, whose predecessor began at pure noise.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[float, Sample] | None = None
+
+    def step(self, z: Sample, clean: Sample, now: float, after: float) -> Sample:
+        """From noise level ``now`` to ``after``, where the network predicts ``clean`` at ``now``."""
+        keep, move = np.float32(after / now), np.float32(1 - after / now)
+        last, self._last = self._last, (now, clean)
+        if last is None or last[0] >= 1 or after <= 0:
+            return Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose)
+        begun, begin, end = (math.log((1 - sigma) / sigma) for sigma in (last[0], now, after))
+        ahead = np.float32((end - begin) / (2 * (begin - begun)))
+
+        def moved(z: Latents, clean: Latents, before: Latents) -> Latents:
+            out: Latents = keep * z + move * (clean + ahead * (clean - before))
+            return out
+
+        return Sample(moved(z.rgb, clean.rgb, last[1].rgb), moved(z.pose, clean.pose, last[1].pose))
+
+
 def sample_window(
     denoiser: Denoiser,
     condition: Condition,
@@ -378,14 +419,14 @@ def sample_window(
     noise = _noise(condition, schedule.latents, random)
     noisy_slots = _noisy_slots(given, condition, schedule)
     whole = noisy_slots[schedule.slots] == 0
-    z = noise
+    z, solver = noise, Solver()
     predict = _guided(denoiser, condition, schedule)
     for step, (now, after) in enumerate(pairwise(schedule.sigmas()), start=1):
         _check_stop(should_stop, step, schedule)
         if given is not None:
             z = _imposed(z, given, noise, whole, now)
         clean = _finite(predict(z, (noisy_slots * now).astype(np.float32)), step)
-        z = _stepped(z, clean, now, after)
+        z = solver.step(z, clean, now, after)
         if report is not None:
             report(step)
     return _finished(z, given, condition)
@@ -420,7 +461,7 @@ def _sample_loop(
     if schedule.packed:
         weight[0] = 0
     predict = _guided(denoiser, condition, schedule)
-    z = noise
+    z, solver = noise, Solver()
     for step, (now, after) in enumerate(pairwise(schedule.sigmas()), start=1):
         turn = round(length * ((step - 1) * TURN % 1.0))
         total = np.zeros(length, np.float32)
@@ -440,7 +481,7 @@ def _sample_loop(
             if on_step is not None:
                 on_step((step - 1) * count + number, schedule.steps * count)
         share = total[:, None, None, None]
-        z = _stepped(z, Sample(clean.rgb / share, clean.pose / share), now, after)
+        z = solver.step(z, Sample(clean.rgb / share, clean.pose / share), now, after)
     return Take(_finished(z, known, condition), 0, frames, loop=True)
 
 
@@ -466,11 +507,6 @@ def _imposed(z: Sample, given: Known, noise: Sample, whole: NDArray[np.bool_], s
     rgb = given.latents.rgb + level * (noise.rgb - given.latents.rgb)
     pose = given.latents.pose + level * (noise.pose - given.latents.pose)
     return Known(Sample(rgb, pose), given.rgb, given.pose).over(z)
-
-
-def _stepped(z: Sample, clean: Sample, now: float, after: float) -> Sample:
-    keep, move = np.float32(after / now), np.float32(1 - after / now)
-    return Sample(keep * z.rgb + move * clean.rgb, keep * z.pose + move * clean.pose)
 
 
 def _finished(z: Sample, given: Known | None, condition: Condition) -> Sample:
