@@ -162,6 +162,9 @@ def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], mode
         channels=model.space.channels(template.markers),
         rays=rays.astype(np.float32),
         text=text,
+        tangents=model.space.tangents(
+            template.markers, template.cameras, template.markers.positions(rig.skeleton.rest_globals)
+        ),
     )
 
 

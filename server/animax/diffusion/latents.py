@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from animax.assets.markers import MarkerSet
 from animax.diffusion.sampler import Sample, Take, joined, latest
+from animax.views.camera import Cameras
 from animax.views.pose_map import Observations
 from animax.views.render import BACKGROUND
 from animax.views.splat import SplatPoseMap
@@ -21,6 +22,12 @@ RGB_SCALE = 4.0
 variance."""
 SPLINE_ENERGY = 0.30
 """Mean square sum of a two-dimensional quadratic B-spline's weights."""
+
+
+TANGENT_STEP = 0.01
+"""Of the markers' extent: far enough that rounding does not count, near enough that splats change in proportion."""
+SEEN = 0.05
+"""Share of the largest change below which a direction counts as not seen."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,21 @@ class LatentSpace:
         """See ``Space``: a frame's latents do not depend on the others."""
         blank = np.zeros((*maps.shape[:2], 3, self.rgb_size, self.rgb_size), np.float32)
         return Sample(blank if pictures is None else self.encode_rgb(pictures), self.encode_pose(maps))
+
+    def tangents(self, markers: MarkerSet, cameras: Cameras, positions: NDArray[np.float64]) -> Latents:
+        """See ``Space``."""
+        views, size = cameras.resized(1), self.codec.size
+        step = TANGENT_STEP * float(np.ptp(positions, axis=0).max())
+        moves = step * np.concatenate([np.eye(3), -np.eye(3)])
+        points, depths = views.project(positions + moves[:, None])  # (V, 6, M, 2)
+        drawn = self.codec.draw(points, depths, markers, 1)
+        derivative = np.moveaxis(drawn[:, :3] - drawn[:, 3:], 1, 2).reshape(len(drawn), -1, 3, size * size)
+        left, lengths, right = np.linalg.svd(derivative, full_matrices=False)
+        # the third is along the line of sight; a marker outside the picture has none
+        seen = lengths > SEEN * np.maximum(lengths[..., :1], 1e-9)
+        seen[..., 2] = False
+        polar = (left * seen[..., None, :]) @ right
+        return np.asarray(polar.reshape(*polar.shape[:3], size, size), np.float32)
 
     def latest(self, takes: Sequence[Take], count: int) -> Sample:
         """See ``Space``."""

@@ -122,6 +122,7 @@ class Condition:
         channels: (C,) True where a channel is in use; the others stay zero.
         rays: (V, 6, h, w) Plücker rays.
         text: (T, width) states of the prompt.
+        tangents: (V, C, 3, h, w) along which the views share their noise, see ``Space.tangents``; None: they do not.
     """
 
     rgb: Latents
@@ -129,6 +130,7 @@ class Condition:
     channels: NDArray[np.bool_]
     rays: Latents
     text: Latents
+    tangents: Latents | None = None
 
 
 class Denoiser(Protocol):
@@ -486,9 +488,16 @@ def _sample_loop(
 
 
 def _noise(condition: Condition, frames: int, random: np.random.Generator) -> Sample:
+    """White noise on each view's latents. Where they have tangents, what it says of a marker's place is one random move
+    in space as all views see it, so that they begin with one motion in mind and not with four."""
     views = len(condition.pose)
     rgb = random.standard_normal((views, frames, *condition.rgb.shape[1:]), np.float32)
-    return Sample(rgb, random.standard_normal((views, frames, *condition.pose.shape[1:]), np.float32))
+    pose = random.standard_normal((views, frames, *condition.pose.shape[1:]), np.float32)
+    if condition.tangents is not None:
+        moves = random.standard_normal((frames, len(condition.channels), 3), np.float32)
+        own = np.einsum("vcihw,vfchw->vfci", condition.tangents, pose, optimize=True)
+        pose += np.einsum("vcihw,vfci->vfchw", condition.tangents, moves - own, optimize=True)
+    return Sample(rgb, pose)
 
 
 def _noisy_slots(given: Known | None, condition: Condition, schedule: Schedule) -> NDArray[np.bool_]:

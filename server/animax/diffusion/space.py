@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animax.assets.markers import MarkerSet
-from animax.diffusion.sampler import Sample, Take
+from animax.diffusion.sampler import Latents, Sample, Take
+from animax.views.camera import Cameras
 from animax.views.pose_map import Maps, Observations, PoseMapCodec
 
 Pictures = NDArray[np.uint8]
@@ -45,6 +46,20 @@ class Space(Protocol):
             pictures: (V, F, H, W, 3); None leaves their latents zero.
             maps: (V, F, C, h, w) pose maps.
             held: each frame stands still for a time slot, instead of being the first of a clip.
+        """
+
+    def tangents(self, markers: MarkerSet, cameras: Cameras, positions: NDArray[np.float64]) -> Latents | None:
+        """How each view's pose latents change when a marker moves.
+
+        Args:
+            markers: M of them.
+            cameras: of the V views.
+            positions: (M, 3) of the markers.
+
+        Returns:
+            (V, C, 3, h, w): for each axis of space what a move along it changes. Of a channel's three, those that the
+            view sees are made orthonormal (the polar factor of the derivative, of rank two), so that they bring white
+            noise in space to white noise on latents. None where a marker has no latents of its own.
         """
 
     def latest(self, takes: Sequence[Take], count: int) -> Sample:

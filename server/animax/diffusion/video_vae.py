@@ -17,6 +17,7 @@ from animax.assets.markers import MarkerSet
 from animax.diffusion.engine import OnnxGraph
 from animax.diffusion.sampler import Latents, Sample, Take
 from animax.errors import ModelError
+from animax.views.camera import Cameras
 from animax.views.pose_map import Maps, Observations
 from animax.views.rgb import RgbPoseMap, reduced
 
@@ -90,6 +91,10 @@ class VideoSpace:
         if pictures is None:
             return Sample(np.zeros_like(pose), pose)
         return Sample(np.stack([each(_levels(view)) for view in pictures]), pose)
+
+    def tangents(self, markers: MarkerSet, cameras: Cameras, positions: NDArray[np.float64]) -> None:  # noqa: ARG002
+        """See ``Space``: a latent shows several markers."""
+        return
 
     def latest(self, takes: Sequence[Take], count: int) -> Sample:
         """See ``Space``: the frames are decoded and encoded again."""
