@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine import cli  # noqa: E402
-from animax_engine.dataset.batches import Batch, draw_splats  # noqa: E402
+from animax_engine.dataset.batches import Batch, draw_splats, tangents  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
@@ -32,8 +32,9 @@ SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
 CONFIG = TrainConfig(batch=16, steps=200, rate=3e-3, warmup=5, ema=0.9)
 
 
-def batch(joint=True, views=1, seed=0):
-    """Markers that all move alike, to the left or to the right as the text says."""
+def batch(joint=True, views=1, seed=0, shared=False):
+    """Markers that all move alike, to the left or to the right as the text says. ``shared``: a move along the second
+    axis lifts them in every view, one along the first goes across in two of them."""
     generator = torch.Generator().manual_seed(seed)
     side = torch.randint(0, 2, (16,), generator=generator) * 2.0 - 1
     times = torch.linspace(0, 0.3, FRAMES + 1)
@@ -41,7 +42,12 @@ def batch(joint=True, views=1, seed=0):
     points[..., 0] += (side[:, None] * times)[:, None, :, None]
     rgb = torch.randint(0, 256, (16, views, FRAMES + 1, 6, 6, 3), generator=generator, dtype=torch.uint8)
     text = (side[:, None, None] * torch.ones(16, 3, 8)).half()
-    return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text)
+    moved = None
+    if shared:
+        steps = torch.zeros(16, views, 6, CHANNELS, 2)
+        steps[:, ::2, 0, :, 0], steps[:, :, 1, :, 1], steps[:, 1::2, 2, :, 0] = 0.01, 0.01, 0.01
+        moved = points[:, :, :1] + steps - steps.roll(3, dims=2)
+    return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text, moved)
 
 
 def train(trainer, losses, batch):
@@ -67,16 +73,33 @@ def differences():
     return maps[:, :, 1:] - maps[:, :, :1]
 
 
-@pytest.mark.parametrize("views", [1, 4])
-def test_loss_falls_below_what_a_linear_guess_leaves(views):
+@pytest.mark.parametrize(("views", "shared"), [(1, False), (4, False), (4, True)])
+def test_loss_falls_below_what_a_linear_guess_leaves(views, shared):
     """At first it is the linear guess, a loss of about 1. The text alone tells the rest."""
     trainer, losses = start(config=replace(CONFIG, views=views))
     components = trainer.master.components["pose"]
     components.basis, components.variance = principal_components(differences, NETWORK.pose, 4)
     trainer.take_over()
-    seen = [train(trainer, losses, batch(joint=step % 2 == 0, views=views, seed=step))["pose"] for step in range(60)]
+    seen = [train(trainer, losses, batch(step % 2 == 0, views, step, shared))["pose"] for step in range(60)]
     assert 0.5 < np.mean(seen[:3]) < 1.5
     assert np.mean(seen[-10:]) < 0.5
+
+
+def test_views_share_the_noise_on_a_marker_s_place_and_no_other():
+    trainer, losses = start(config=replace(CONFIG, views=4))
+    width = NETWORK.pose.patch_width
+    part = trainer.shadow.components["pose"]
+    part.basis = torch.eye(width)  # coefficients are the patches themselves
+    drawn = batch(joint=False, views=4, shared=True)
+    noise = losses.shared_noise(drawn, drawn.moved).reshape(16, 4, 3, 4, CHANNELS, 16)[:, :, 1:]
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    along = tangents(drawn.moved, drawn.mask, SPACE).flatten(-2)[:, :, None, None]
+    said = (along @ noise[..., None])[..., 0]  # (16, V, slots, frames, C, 3)
+    torch.testing.assert_close(said[:, 0, ..., 1], said[:, 1, ..., 1], atol=1e-3, rtol=0)  # up is up in all views
+    torch.testing.assert_close(said[:, 0, ..., 0], said[:, 2, ..., 0], atol=1e-3, rtol=0)
+    assert said[:, 1, ..., 0].abs().max() < 1e-3, "these views do not see the first axis"
+    rest = noise - (along.mT @ said[..., None])[..., 0]
+    assert abs(np.corrcoef(rest[:, 0].flatten(), rest[:, 1].flatten())[0, 1]) < 0.02
 
 
 def test_clean_slots_are_out_of_the_loss():

@@ -21,6 +21,8 @@ from animax_engine.dataset.batches import (  # noqa: E402
     draw_splats,
     mirrored_caption,
     picture_latents,
+    project,
+    tangents,
 )
 
 CHANNELS = 8
@@ -103,6 +105,28 @@ def test_splats_equal_the_codec(bank):
     for b in range(2):
         maps = SPACE.codec.draw(points[b][:, :, Markers.channels].double().numpy() * 96, None, Markers, 96)
         np.testing.assert_allclose(made[b], SPACE.encode_pose(maps), atol=1e-5)
+
+
+def test_tangents_equal_the_latent_space(bank):
+    """On bodies that are neither stretched nor turned, and on those that are."""
+    source = batches(bank, Augmentation(), seed=2)
+    for joint in (True, False):
+        batch = source.draw(3, 4, joint=joint)
+        made = tangents(batch.moved, batch.mask, SPACE).numpy()
+        assert batch.moved.shape == (3, 4, 6, CHANNELS, 2)
+        gram = np.einsum("bvcihw,bvcjhw->bvcij", made, made)
+        np.testing.assert_allclose(np.linalg.eigvalsh(gram)[..., 0], 0, atol=1e-4)
+        assert not made[(batch.mask == 0)[:, None].expand(-1, 4, -1).numpy()].any()
+    positions = np.random.default_rng(0).uniform(-0.3, 0.3, (CHANNELS, 3))
+
+    class Markers:
+        channels = np.arange(CHANNELS)
+
+    expected = SPACE.tangents(Markers, source.cameras, positions)
+    step = 0.01 * np.ptp(positions, axis=0).max() * np.concatenate([np.eye(3), -np.eye(3)])
+    points = torch.from_numpy((positions + step[:, None])[None]).float()
+    made = tangents(project(points, source.projections[None]), torch.ones(1, CHANNELS), SPACE).numpy()[0]
+    np.testing.assert_allclose(made, expected, atol=2e-3)
 
 
 def test_picture_latents_equal_the_latent_space():

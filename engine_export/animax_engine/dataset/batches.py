@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animax.assets.markers import mirror_channels
-from animax.diffusion.latents import RGB_SCALE, LatentSpace
+from animax.diffusion.latents import RGB_SCALE, SEEN, TANGENT_STEP, LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
@@ -86,12 +86,15 @@ class Batch:
         mask: (B, C) 1 for channels in use.
         rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
         text: (B, T, width) float16.
+        moved: (B, V, 6, C, 2) image positions of the template's markers a step along each axis of space and back, by
+            which the views share their noise (see ``tangents``); None for a single view.
     """
 
     points: Tensor
     mask: Tensor
     rgb: Tensor | None
     text: Tensor
+    moved: Tensor | None = None
 
 
 class Batches:
@@ -222,7 +225,13 @@ class Batches:
             torch.from_numpy(self.random.integers(0, 4, (batch, 1))) if views == 1 else torch.arange(4).expand(batch, 4)
         )
         rgb = self._pictures(clips, low, chosen.numpy(), mirrored) if joint else None
-        return Batch(project(points, self.projections[chosen]), mask, rgb, self._texts(clips, backwards, mirrored))
+        projections, texts = self.projections[chosen], self._texts(clips, backwards, mirrored)
+        moved = None
+        if views > 1:
+            extent = (points[:, 0].amax(dim=1) - points[:, 0].amin(dim=1)).amax(dim=-1)
+            steps = torch.cat([torch.eye(3), -torch.eye(3)])[None] * (TANGENT_STEP * extent)[:, None, None]
+            moved = project(points[:, :1] + steps[:, :, None], projections)
+        return Batch(project(points, projections), mask, rgb, texts, moved)
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The same motion of a body of other proportions that faces a little aside and may lack a part."""
@@ -337,6 +346,18 @@ def draw_splats(points: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
     weights = torch.where(distance < 0.5, 0.75 - distance.square(), 0.5 * (1.5 - distance).clamp(min=0.0).square())
     across, down = weights[..., 0, :], weights[..., 1, :] * (mask[:, None, None, :, None] * space.pose_scale)
     return down[..., :, None] * across[..., None, :]
+
+
+def tangents(moved: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
+    """The same as ``LatentSpace.tangents``, (B, V, C, 3, size, size), of a batch's ``moved`` markers."""
+    drawn = draw_splats(moved, mask, space)
+    derivative = (drawn[:, :, :3] - drawn[:, :, 3:]).movedim(2, 3).flatten(-2)  # (B, V, C, 3, size²)
+    squares, left = torch.linalg.eigh(derivative @ derivative.mT)
+    lengths = squares.clamp(min=0).sqrt()
+    seen = lengths > SEEN * lengths[..., 2:].clamp(min=1e-9)
+    seen[..., 0] = False  # along the line of sight
+    whitened = left @ (torch.where(seen, 1 / lengths.clamp(min=1e-9), 0.0)[..., None] * left.mT)
+    return (whitened @ derivative).unflatten(-1, (space.codec.size, space.codec.size))
 
 
 def picture_latents(rgb: Tensor) -> Tensor:
