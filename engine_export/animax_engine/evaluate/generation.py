@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from animax.assets import load_rig
 from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
+from animax.diffusion.latents import LatentSpace
 from animax.diffusion.model import Model, load_model
+from animax.diffusion.sampler import SPACINGS
 from animax.errors import AnimaxError
 from animax.motion.clip import Clip
 from animax.motion.contacts import find_stances
 from animax.motion.travel import remove_travel
 from animax.pipeline import animate
 from animax.request import Request
+from animax.views.camera import Cameras
 from animax_engine.dataset.bank import Source, read_sources, source_clips, to_body
 from animax_engine.evaluate.measures import interval, jerk, moved, seam, spread
 from animax_engine.evaluate.prompts import NONSENSE, PARAPHRASES
@@ -234,6 +237,14 @@ def model_maker(model: Model, *, loop: bool, steps: int | None, guidance: float 
     return make
 
 
+class Apart(LatentSpace):
+    """Views that do not share their noise."""
+
+    def tangents(self, markers: MarkerSet, cameras: Cameras, positions: Array) -> None:  # type: ignore[override]  # noqa: ARG002
+        """See ``Space``."""
+        return
+
+
 def baseline_maker(baseline: RetrievalBaseline) -> Maker:
     """The nearest training caption's clip, the same for every seed."""
 
@@ -258,9 +269,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--loop", action="store_true", help="ask for loops and measure their seams")
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
     parser.add_argument("--guidance", type=float, help="default: the model's own")
+    parser.add_argument("--spacing", choices=SPACINGS, help="of the noise levels; default: the model's own")
+    parser.add_argument("--apart", action="store_true", help="views do not share their noise")
     parser.add_argument("--csv", type=Path, help="write a line a clip")
     args = parser.parse_args(argv)
     model = load_model(args.model)
+    if args.spacing:
+        model = replace(model, schedule=replace(model.schedule, spacing=args.spacing))
+    if args.apart and isinstance(model.space, LatentSpace):
+        model = replace(model, space=Apart(model.space.codec, model.space.rgb_size))
     random = np.random.default_rng(0)
     every = read_sources(args.data)
     sources = [source for source in every if source.split == args.split]
