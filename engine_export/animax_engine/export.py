@@ -56,7 +56,7 @@ class Defaults:
     """What a request gets that does not say otherwise."""
 
     steps: int = 8
-    guidance: float = 3.0
+    guidance: float = 4.0
     spacing: str = "log_snr"
 
 

@@ -30,9 +30,9 @@ TURN = 0.381966
 SPACINGS = ("flow", "log_snr")
 """Of noise levels: even ones, shifted towards noise as in Wan; or even in the log of the signal-to-noise ratio
 (1 − σ) / σ between pure noise and none."""
-LOG_SNR = (-4.0, 2.5)
+LOG_SNR = (-4.0, 1.5)
 """First and last of the levels that are spaced so: from where a clip's largest component, eleven times as wide as the
-noise, begins to show to where the smallest that matter do (docs/decisions.md)."""
+noise, begins to show to where those of half its width do; what is finer is mostly jitter (docs/decisions.md)."""
 
 
 @dataclass(frozen=True, eq=False)
