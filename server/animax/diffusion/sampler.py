@@ -496,7 +496,8 @@ def _noise(condition: Condition, frames: int, random: np.random.Generator) -> Sa
     if condition.tangents is not None:
         moves = random.standard_normal((frames, len(condition.channels), 3), np.float32)
         own = np.einsum("vcihw,vfchw->vfci", condition.tangents, pose, optimize=True)
-        pose += np.einsum("vcihw,vfci->vfchw", condition.tangents, moves - own, optimize=True)
+        shared: Latents = np.einsum("vcihw,vfci->vfchw", condition.tangents, moves - own, optimize=True)
+        pose = pose + shared
     return Sample(rgb, pose)
 
 
