@@ -402,8 +402,8 @@ class Solver:
         ahead = np.float32((end - begin) / (2 * (begin - begun)))
 
         def moved(z: Latents, clean: Latents, before: Latents) -> Latents:
-            out: Latents = keep * z + move * (clean + ahead * (clean - before))
-            return out
+            aimed: Latents = clean + ahead * (clean - before)
+            return keep * z + move * aimed
 
         return Sample(moved(z.rgb, clean.rgb, last[1].rgb), moved(z.pose, clean.pose, last[1].pose))
 
