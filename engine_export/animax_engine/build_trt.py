@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from animax.diffusion.engine import LARGE_BATCH, MAX_BATCH, USUAL_BATCH, build_engines, engine_precision
+from animax.diffusion.engine import LARGE_BATCH, MAX_BATCH, USUAL_BATCH, build_engines, engine_precision, largest_batch
 from animax.diffusion.manifest import read_manifest
 from animax.diffusion.registry import model_folder
 from animax.diffusion.tensorrt_cache import PRECISIONS, VARIABLE, EngineCache, EngineKey, this_device
@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = read_manifest(folder)
     manifest.verify(folder)
     device, cache = this_device(), EngineCache(args.cache)
-    most = (LARGE_BATCH if manifest.video else MAX_BATCH["tensorrt"]) if args.max_batch is None else args.max_batch
+    most = args.max_batch
+    if most is None:
+        most = largest_batch("tensorrt", large=manifest.video is not None)
     usual = min(USUAL_BATCH, most) if args.opt_batch is None else args.opt_batch
     for graph in manifest.graphs:
         precision = engine_precision(manifest.precision_of(graph))

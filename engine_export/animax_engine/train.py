@@ -243,13 +243,13 @@ class Trainer:
             for name, parameter in self.shadow.named_parameters():
                 parameter.requires_grad_("view_attn" in name or "ray_embedding" in name)
         trained = {name for name, p in self.shadow.named_parameters() if p.requires_grad}
-        self.masters = [p for n, p in self.master.named_parameters() if n in trained]
-        trunk = [
-            p for n, p in self.master.named_parameters() if n in trained and n.startswith("blocks.") and p.ndim == 2
-        ]
-        others = set(self.masters) - set(trunk)
-        matrices = [p for p in self.masters if p in others and p.ndim >= 2 and p.shape[0] > 1]
-        vectors = [p for p in self.masters if p in others and not (p.ndim >= 2 and p.shape[0] > 1)]
+        masters = {n: p for n, p in self.master.named_parameters() if n in trained}
+        self.masters = list(masters.values())
+        trunk, matrices, vectors = [], [], []
+        for name, parameter in masters.items():
+            is_matrix = parameter.ndim >= 2 and parameter.shape[0] > 1
+            in_trunk = name.startswith("blocks.") and parameter.ndim == 2
+            (trunk if in_trunk else matrices if is_matrix else vectors).append(parameter)
         self.optimisers = (
             Muon(trunk, lr=config.rate, weight_decay=config.weight_decay),
             torch.optim.AdamW(

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from animax.diffusion.engine import LARGE_BATCH, MAX_BATCH
+from animax.diffusion.engine import largest_batch
 from animax.diffusion.manifest import read_manifest
 from animax.diffusion.text import MODEL_FOLDER as TEXT_FOLDER
 from animax.errors import ModelError
@@ -62,7 +62,7 @@ def write_repository(model_folder: Path, repository: Path) -> None:
     for graph in manifest.graphs:
         files = [model_folder / name for name in manifest.files_of(graph)]
         if graph == manifest.file:
-            most = LARGE_BATCH if manifest.video else MAX_BATCH["cuda"]
+            most = largest_batch("cuda", large=manifest.video is not None)
             _write_model(repository / f"{manifest.name}_denoiser", files, most)
         elif manifest.prompt and graph == manifest.prompt.encoder:
             text = files

@@ -42,6 +42,11 @@ CPU_LANES = 2
 """Network calls at the same time on the CPU."""
 
 
+def largest_batch(provider: str, *, large: bool) -> int:
+    """Samples in one network call unless told otherwise, of a network that is ``large`` (behind a VAE) or not."""
+    return LARGE_BATCH if large else MAX_BATCH[provider]
+
+
 def choose_provider(name: str) -> str:
     """The provider to run on: ``auto`` takes TensorRT, CUDA or CPU, whichever is there first.
 

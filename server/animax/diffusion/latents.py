@@ -22,8 +22,6 @@ RGB_SCALE = 4.0
 variance."""
 SPLINE_ENERGY = 0.30
 """Mean square sum of a two-dimensional quadratic B-spline's weights."""
-
-
 TANGENT_STEP = 0.01
 """Of the markers' extent: far enough that rounding does not count, near enough that splats change in proportion."""
 SEEN = 0.05

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from animax.diffusion.engine import LARGE_BATCH, OnnxGraph, choose_provider, load_denoiser, load_graph
+from animax.diffusion.engine import OnnxGraph, choose_provider, largest_batch, load_denoiser, load_graph
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.manifest import Manifest, read_manifest
 from animax.diffusion.registry import model_folder
@@ -119,7 +119,8 @@ def load_model(
     history = 1 + math.ceil(HISTORY_FRAMES / manifest.patch)
     if isinstance(space, VideoSpace):
         history = space.history
-        max_batch = LARGE_BATCH if max_batch is None else max_batch
+    if max_batch is None:
+        max_batch = largest_batch(provider, large=manifest.video is not None)
     return Model(
         manifest=manifest,
         provider=provider,
