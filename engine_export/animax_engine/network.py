@@ -269,26 +269,40 @@ class Block(nn.Module):
         return x + gate2 * self.ffn(y)
 
 
+SMALLEST_VARIANCE = 1e-4
+"""Of a principal component or its noise, in latent units: what is finer does not show."""
+
+
 class PrincipalComponents(nn.Module):
     """Patches of what differs from the template, as coefficients of their K principal components.
 
     Template relative, so that zero is the rest pose; orthonormal, so that white noise stays white. Each coefficient is
-    preconditioned by its own variance λ (Karras et al. 2022, table 1, for rectified flow z = (1 − σ) r + σ ε): the
-    trunk sees unit variance, predicts unit variance, and its zero is the best linear guess from the token alone.
+    preconditioned by its own variance λ and that of its noise ν (Karras et al. 2022, table 1, for rectified flow
+    z = (1 − σ) r + σ ε): the trunk sees unit variance, predicts unit variance, and its zero is the best linear guess
+    from the token alone. A first slot holds one frame, hence has variances of its own.
 
     Attributes:
         basis: (K, patch_width), orthonormal rows.
-        variance: (K,) λ.
+        variance: (2, K) λ of a first slot and of the others.
+        noise: (2, K) ν, likewise; 1 in the others.
     """
 
     basis: Tensor
     variance: Tensor
+    noise: Tensor
 
     def __init__(self, stream: Stream) -> None:
         super().__init__()
         self.stream = stream
         self.register_buffer("basis", nn.init.orthogonal_(torch.empty(stream.components, stream.patch_width)))
-        self.register_buffer("variance", torch.ones(stream.components))
+        self.register_buffer("variance", torch.ones(2, stream.components))
+        self.register_buffer("noise", torch.ones(2, stream.components))
+        self.noise[0] = self.first_slot_noise()
+
+    def fit(self, basis: Tensor, variance: Tensor) -> None:
+        """Take components that were found, see ``principal_components``."""
+        self.basis, self.variance = basis, variance
+        self.noise[0] = self.first_slot_noise()
 
     def encode(self, difference: Tensor) -> Tensor:
         """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less the template's."""
@@ -304,12 +318,21 @@ class PrincipalComponents(nn.Module):
         basis = self.basis.unflatten(1, (self.stream.channels, t, h * w))
         return F.linear(basis.mean(dim=2, keepdim=True).expand_as(basis).flatten(1), self.basis)
 
+    def first_slot_noise(self) -> Tensor:
+        """(K,) variance of unit white noise on the frame of a first slot."""
+        t, h, w = self.stream.patch
+        means = self.basis.unflatten(1, (self.stream.channels, t, h * w)).mean(dim=2)
+        return (t * means.square().sum(dim=(1, 2))).clamp(min=SMALLEST_VARIANCE)
+
     def preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_in, c_skip and c_out, each (B, 1, S, 1, K), for noise levels (B, S)."""
-        level = sigma.float()[:, None, :, None, None]
-        energy = (1 - level).square() * self.variance.float() + level.square()
-        c_out = level * (self.variance.float() / energy).sqrt()
-        return energy.rsqrt(), (1 - level) * self.variance.float() / energy, c_out
+        level, others = sigma.float()[:, None, :, None, None], sigma.shape[1] - 1
+        signal, noise = (
+            torch.cat([variances[:1], variances[1:].expand(others, -1)]).float()[:, None]  # (S, 1, K)
+            for variances in (self.variance, self.noise)
+        )
+        energy = (1 - level).square() * signal + level.square() * noise
+        return energy.rsqrt(), (1 - level) * signal / energy, level * (signal * noise / energy).sqrt()
 
 
 class VideoPoseTransformer(nn.Module):

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from animax_engine.dataset.batches import Batches, draw_splats, picture_latents
-from animax_engine.network import PrincipalComponents, Stream, VideoPoseTransformer, to_patches
+from animax_engine.network import SMALLEST_VARIANCE, PrincipalComponents, Stream, VideoPoseTransformer, to_patches
 
 OVERSAMPLING = 8
 """Directions beyond those wanted, so that the last of these are exact too (Halko et al. 2011, § 1.3)."""
 
 
 def principal_components(draw: Callable[[], Tensor], stream: Stream, draws: int) -> tuple[Tensor, Tensor]:
-    """Basis (K, patch_width) and variances (K,) of ``draws`` times what ``draw`` gives: latents (B, V, F, C, H, W) less
-    the template's. About zero, not the mean: zero is the rest pose. First slots, which hold a single frame, are left
-    out."""
-    patches = torch.cat([to_patches(draw(), stream)[:, :, 1:].flatten(0, 3) for _ in range(draws)])
-    count = stream.components
-    _, values, vectors = torch.svd_lowrank(patches, q=min(count + OVERSAMPLING, *patches.shape), niter=4)
-    return vectors[:, :count].T.contiguous(), (values[:count].square() / len(patches)).clamp(min=1e-6)
+    """Basis (K, patch_width) and variances (2, K), of first slots and of the others, of ``draws`` times what ``draw``
+    gives: latents (B, V, F, C, H, W) less the template's. About zero, not the mean: zero is the rest pose. First slots,
+    which hold a single frame, have no say in the basis."""
+    firsts, others = [], []
+    for _ in range(draws):
+        patches = to_patches(draw(), stream)
+        firsts.append(patches[:, :, 0].flatten(0, 2))
+        others.append(patches[:, :, 1:].flatten(0, 3))
+    patches, count = torch.cat(others), stream.components
+    _, _, vectors = torch.svd_lowrank(patches, q=min(count + OVERSAMPLING, *patches.shape), niter=4)
+    basis = vectors[:, :count].T.contiguous()
+    variances = torch.stack([variance(torch.cat(firsts), basis), variance(patches, basis)])
+    return basis, variances
+
+
+def variance(patches: Tensor, basis: Tensor) -> Tensor:
+    """(K,) about zero of the components of patches (N, patch_width)."""
+    return F.linear(patches, basis).square().mean(dim=0).clamp(min=SMALLEST_VARIANCE)
 
 
 def fit_components(network: VideoPoseTransformer, batches: Batches, draws: int = 40, batch: int = 256) -> None:
@@ -43,4 +55,4 @@ def fit_components(network: VideoPoseTransformer, batches: Batches, draws: int =
         if name == "rgb" and batches.rgb is None:
             continue
         assert isinstance(components, PrincipalComponents)
-        components.basis, components.variance = principal_components(draw[name], components.stream, draws)
+        components.fit(*principal_components(draw[name], components.stream, draws))
