@@ -96,9 +96,10 @@ class Environment:
         self.stamp.write_text(json.dumps({"state": state, "extras": wanted}), "utf-8")
 
     def pip_install(self, *arguments: str) -> None:
-        """Run pip quietly; what it says is shown only when it fails."""
-        command = [str(self.python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        """Run pip quietly; what it says is shown only when it fails. Python compiles what is imported, not pip all."""
+        quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-compile")
+        command = [str(self.python), "-m", "pip", "install", *quiet, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             print(done.stdout, file=sys.stderr, end="")
             raise SetupError(why_pip_failed(done.stdout))
