@@ -141,28 +141,34 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
 
 
 def test_a_fresh_network_is_the_best_linear_guess():
-    """Wiener's filter: of zero-mean coefficients with variance λ in noise, (1 − σ) λ / ((1 − σ)² λ + σ²) times what is
-    seen, added to the template."""
+    """Wiener's filter: of zero-mean coefficients with variance λ in noise of variance ν, (1 − σ) λ / ((1 − σ)² λ +
+    σ² ν) times what is seen, added to the template."""
     torch.manual_seed(3)
     network, given = VideoPoseTransformer(SMALL), inputs()
     components = network.components["pose"]
     components.variance.copy_(torch.rand_like(components.variance))
+    slots = [0, *[1] * (given["sigma"].shape[1] - 1)]
+    variance, noise = components.variance[slots][:, None], components.noise[slots][:, None]
     with torch.no_grad():
         _, made = network(**given)
         sigma = given["sigma"][:, None, :, None, None]
         signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
         template = given["template_pose"][:, :, None]
         seen = components.encode(given["pose"] - signal * template)
-        gain = (1 - sigma) * components.variance / ((1 - sigma) ** 2 * components.variance + sigma**2)
+        gain = (1 - sigma) * variance / ((1 - sigma) ** 2 * variance + sigma**2 * noise)
         close(made, template + components.decode(gain * seen, 9), 1e-5)
 
 
 def test_preconditioning_gives_unit_variance():
+    """In the first slot too, of which noise is drawn on its one frame."""
     components = PrincipalComponents(SMALL.pose)
-    components.variance.copy_(torch.linspace(0.01, 4.0, 40))
-    sigma, generator = torch.tensor([[0.02, 0.5, 0.98]]), torch.Generator().manual_seed(0)
-    r, noise = torch.randn(2, 20_000, 1, 3, 1, 40, generator=generator)
-    r = r * components.variance.sqrt()
+    components.variance.copy_(torch.linspace(0.01, 4.0, 80).reshape(2, 40))
+    sigma, generator = torch.tensor([[0.5, 0.02, 0.5, 0.98]]), torch.Generator().manual_seed(0)
+    r = torch.randn(20_000, 1, 4, 1, 40, generator=generator)
+    r = r * components.variance[[0, 1, 1, 1]][:, None].sqrt()
+    frames = 1 + 3 * SMALL.pose.patch[0]
+    white = torch.randn(20_000, 1, frames, SMALL.pose.channels, *[SMALL.pose.size] * 2, generator=generator)
+    noise = components.encode(white)[:, :, :, :1]
     level = sigma[:, None, :, None, None]
     z = (1 - level) * r + level * noise
     c_in, c_skip, c_out = components.preconditioning(sigma)

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine import cli  # noqa: E402
-from animax_engine.dataset.batches import Batch, draw_splats, tangents  # noqa: E402
+from animax_engine.dataset.batches import Batch, draw_splats, shared_noise, tangents  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
@@ -78,7 +78,7 @@ def test_loss_falls_below_what_a_linear_guess_leaves(views, shared):
     """At first it is the linear guess, a loss of about 1. The text alone tells the rest."""
     trainer, losses = start(config=replace(CONFIG, views=views))
     components = trainer.master.components["pose"]
-    components.basis, components.variance = principal_components(differences, NETWORK.pose, 4)
+    components.fit(*principal_components(differences, NETWORK.pose, 4))
     trainer.take_over()
     seen = [train(trainer, losses, batch(step % 2 == 0, views, step, shared))["pose"] for step in range(60)]
     assert 0.5 < np.mean(seen[:3]) < 1.5
@@ -86,15 +86,11 @@ def test_loss_falls_below_what_a_linear_guess_leaves(views, shared):
 
 
 def test_views_share_the_noise_on_a_marker_s_place_and_no_other():
-    trainer, losses = start(config=replace(CONFIG, views=4))
-    width = NETWORK.pose.patch_width
-    part = trainer.shadow.components["pose"]
-    part.basis = torch.eye(width)  # coefficients are the patches themselves
     drawn = batch(joint=False, views=4, shared=True)
-    noise = losses.shared_noise(drawn, drawn.moved).reshape(16, 4, 3, 4, CHANNELS, 16)[:, :, 1:]
+    noise = shared_noise(drawn.moved, drawn.mask, SPACE, FRAMES, torch.Generator().manual_seed(0)).flatten(-2)
     assert noise.std() == pytest.approx(1, abs=0.02)
-    along = tangents(drawn.moved, drawn.mask, SPACE).flatten(-2)[:, :, None, None]
-    said = (along @ noise[..., None])[..., 0]  # (16, V, slots, frames, C, 3)
+    along = tangents(drawn.moved, drawn.mask, SPACE).flatten(-2)[:, :, None]
+    said = (along @ noise[..., None])[..., 0]  # (16, V, F, C, 3)
     torch.testing.assert_close(said[:, 0, ..., 1], said[:, 1, ..., 1], atol=1e-3, rtol=0)  # up is up in all views
     torch.testing.assert_close(said[:, 0, ..., 0], said[:, 2, ..., 0], atol=1e-3, rtol=0)
     assert said[:, 1, ..., 0].abs().max() < 1e-3, "these views do not see the first axis"

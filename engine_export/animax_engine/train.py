@@ -34,7 +34,7 @@ from animax.views.camera import ROOM
 from animax.views.splat import SplatPoseMap
 from animax_engine.crew import Crew
 from animax_engine.dataset.bank import build_bank
-from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents, tangents
+from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents, shared_noise
 from animax_engine.dataset.components import fit_components
 from animax_engine.export import read_state
 from animax_engine.muon import Muon
@@ -176,22 +176,6 @@ class Losses:
         sigma[:, -1][draw[:, 1] < c.pinned] = 0.0
         return sigma
 
-    def shared_noise(self, batch: Batch, moved: Tensor) -> Tensor:
-        """Coefficients of noise on pose latents as the sampler starts from: what it says of a marker's place is one
-        random move in space as all views see it."""
-        along = tangents(moved, batch.mask, self.space)
-        size, views, channels = along.shape[:3]
-        shape = (size, views, self.frames, channels, *along.shape[-2:])
-        white = torch.randn(shape, generator=self.noise)
-        moves = torch.randn((size, 1, self.frames, channels, 3), generator=self.noise)
-        # products of small matrices by channel: (B, V, C, F, h w) with (B, V, C, 3, h w)
-        along, own = along.flatten(-2), white.flatten(-2).transpose(2, 3)
-        shared = (moves.transpose(2, 3) - own @ along.mT) @ along
-        white = white + shared.transpose(2, 3).unflatten(-1, shape[-2:])
-        with torch.no_grad():
-            part = self.network.components["pose"]
-            return part.encode(white.to(part.basis.dtype)).float()
-
     def backward(self, batch: Batch) -> dict[str, float]:
         """Leave the gradients of the loss on ``batch`` in the network; gives the loss's parts."""
         c = self.config
@@ -201,7 +185,10 @@ class Losses:
         noise = {}
         for name in ("pose", "rgb") if batch.rgb is not None else ("pose",):
             if name == "pose" and batch.moved is not None:
-                noise[name] = self.shared_noise(batch, batch.moved)
+                shared = shared_noise(batch.moved, batch.mask, self.space, self.frames, self.noise)
+                part = self.network.components[name]
+                with torch.no_grad():
+                    noise[name] = part.encode(shared.to(part.basis.dtype)).float()
                 continue
             stream: Stream = getattr(network, name)
             shape = (size, views, slots, stream.grid**2, stream.components)

@@ -360,6 +360,20 @@ def tangents(moved: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
     return (whitened @ derivative).unflatten(-1, (space.codec.size, space.codec.size))
 
 
+def shared_noise(moved: Tensor, mask: Tensor, space: LatentSpace, frames: int, generator: torch.Generator) -> Tensor:
+    """Noise on pose latents (B, V, F, C, size, size) as the sampler starts from: what it says of a marker's place is
+    one random move in space as all views see it."""
+    along = tangents(moved, mask, space)
+    size, views, channels = along.shape[:3]
+    shape = (size, views, frames, channels, *along.shape[-2:])
+    white = torch.randn(shape, generator=generator)
+    moves = torch.randn((size, 1, frames, channels, 3), generator=generator)
+    # products of small matrices by channel: (B, V, C, F, size²) with (B, V, C, 3, size²)
+    along, own = along.flatten(-2), white.flatten(-2).transpose(2, 3)
+    shared = (moves.transpose(2, 3) - own @ along.mT) @ along
+    return white + shared.transpose(2, 3).unflatten(-1, shape[-2:])
+
+
 def picture_latents(rgb: Tensor) -> Tensor:
     """RGB latents (..., 3, H, W) of pictures (..., H, W, 3) uint8, as ``LatentSpace.encode_rgb``."""
     return ((rgb.float() - torch.tensor(BACKGROUND)) * (RGB_SCALE / 255)).movedim(-1, -3)

@@ -17,7 +17,7 @@ import torch
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.splat import SplatPoseMap
-from animax_engine.dataset.batches import UNCHANGED, Batches, draw_splats
+from animax_engine.dataset.batches import UNCHANGED, Batches, draw_splats, shared_noise
 from animax_engine.export import read_network
 from animax_engine.network import VideoPoseTransformer
 
@@ -37,12 +37,16 @@ class Explained:
 def explained(
     network: VideoPoseTransformer, batches: Batches, *, views: int, samples: int, seed: int
 ) -> Iterator[Explained]:
-    """Pose tokens alone, on the same random clips and noise at every level."""
+    """Pose tokens alone, on the same random clips and noise at every level; views share theirs as in sampling."""
     batches.random = np.random.default_rng(seed)
     batch = batches.draw(samples, views, joint=False)
     maps = draw_splats(batch.points, batch.mask, batches.space)
     clean, template = maps[:, :, 1:], maps[:, :, 0]
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    if batch.moved is None:
+        noise = torch.randn(clean.shape, generator=generator)
+    else:
+        noise = shared_noise(batch.moved, batch.mask, batches.space, clean.shape[2], generator)
     used = batch.mask[:, None, None, :, None, None]
     energy = ((clean - template[:, :, None]) * used).square().sum()
     slots = 1 + (clean.shape[2] - 1) // network.config.pose.patch[0]
