@@ -14,7 +14,7 @@ import webdataset  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 
 from animax.errors import Cancelled, ModelError, OptionError  # noqa: E402
-from animax_engine.network import WAN_1_3B, Stream, VideoPoseTransformer  # noqa: E402
+from animax_engine.network import Stream, VideoPoseTransformer  # noqa: E402
 from animax_engine.wan import train as module  # noqa: E402
 from animax_engine.wan.recipe import Recipe, merge_adapters, prepare, start_view_attention  # noqa: E402
 from animax_engine.wan.train import (  # noqa: E402
@@ -28,10 +28,7 @@ from animax_engine.wan.train import (  # noqa: E402
     write_network,
 )
 from animax_engine.wan.weights import save_weights  # noqa: E402
-
-LATENTS = Stream(4, 4, (1, 2, 2))
-SMALL = replace(WAN_1_3B, rgb=LATENTS, pose=LATENTS, width=48, depth=2, heads=2, ffn=64, text_width=12)
-RECIPE = Recipe(rank=4, alpha=8, rate=3e-3, warmup=1, drop_image=0.0, drop_text=0.0)
+from tests.wan.small import RECIPE, SMALL  # noqa: E402
 
 
 @pytest.fixture
