@@ -13,10 +13,10 @@ from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import Condition, Take, Window, given_of, sample_window
 from animax.errors import OptionError
+from animax.motion.calibration import solve_drawn
 from animax.motion.clip import Clip
 from animax.motion.continuation import HELD, Continuation
 from animax.motion.control import pin, resolve
-from animax.motion.inverse_kinematics import solve_rotations
 from animax.motion.steering import Steering
 from animax.pipeline import known_latents, make_condition, make_schedule, make_template, observe
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
@@ -113,7 +113,7 @@ class Performance:
         made = sample_window(model.denoiser, condition, given, self._random, schedule, report, should_stop)
         take = Take(made, 0, schedule.frames)
         points = observe(self._template, [take], model).points
-        pose = solve_rotations(rig.skeleton, self._template.markers, points, model.fps, stretch=False)
+        pose = solve_drawn(rig.skeleton, self._template.markers, points, model.fps)
         if known is not None and self._controls is not None:
             pose = pin(Clip("", model.fps, pose), self._controls).pose
         self._take = take

@@ -18,10 +18,10 @@ from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import Condition, Known, Sample, Schedule, Take, nothing_known, sample
 from animax.errors import Cancelled
+from animax.motion.calibration import solve_drawn
 from animax.motion.clean import clean
 from animax.motion.clip import Clip
 from animax.motion.control import Controls, resolve
-from animax.motion.inverse_kinematics import solve_rotations
 from animax.motion.localise import reject_jumps
 from animax.motion.triangulate import Points, triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
@@ -122,8 +122,7 @@ def animate(
         if controls is not None:
             points = _placed(rig, template, points, controls, model.fps)
     with run.stage(Stage.ROTATIONS):
-        # what the network draws is never exact: bones that seem to stretch are noise
-        pose = solve_rotations(rig.skeleton, template.markers, points, model.fps, stretch=False)
+        pose = solve_drawn(rig.skeleton, template.markers, points, model.fps)
         pose = pose[seen.margin : len(pose.rotations) - seen.margin]
     with run.stage(Stage.CLEAN):
         clip = clean(rig, pose, model.fps, request, controls)

@@ -32,8 +32,26 @@ from animax.motion.triangulate import Points
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-REST_SPREAD = np.deg2rad(60.0)
-"""Standard deviation of a joint's turn from rest."""
+
+@dataclass(frozen=True)
+class Prior:
+    """What is likely before any marker is looked at.
+
+    Attributes:
+        error: standard deviation of a marker's place beyond what its ``sigma`` says, in medians of all sigmas. Markers
+            of no sigma are exact.
+        spread: standard deviation of a joint's turn from rest, radians.
+        tail: turn from which it counts linearly, radians: few joints turn far, but those may.
+    """
+
+    error: float = 0.0
+    spread: float = np.deg2rad(60.0)
+    tail: float = np.inf
+
+
+SEEN = Prior()
+"""Of markers that are where they were seen."""
+
 CARRIED = 1e-3
 """Share of the priors around rest that remains where a turn's markers, seen in other frames, are out of sight: a gap is
 bridged from both sides, and at an end the last sight is kept for seconds."""
@@ -65,6 +83,7 @@ def solve_rotations(
     spread: bool = True,
     stretch: bool = True,
     smooth: bool = True,
+    prior: Prior = SEEN,
 ) -> Pose:
     """The pose (F frames) whose markers stand at ``points``.
 
@@ -80,6 +99,7 @@ def solve_rotations(
         stretch: drivers whose distance from their parent visibly changes (sliding parts, cartoon limbs) may move; else
             all bone lengths are those of the rest pose, roots excepted.
         smooth: take noise out of the markers' tracks first, as much as ``points.sigma`` says (see ``denoise``).
+        prior: of turns and of errors that ``points.sigma`` does not know.
 
     Raises:
         GenerationError: the points do not belong to the markers, or hold no confidence at all.
@@ -90,12 +110,14 @@ def solve_rotations(
     movers = _stretched(skeleton, markers, points) if stretch else ()
     tree = _tree(skeleton, markers, spread=spread, stretched=movers)
     extent = _extent(tree)
-    sigma = np.maximum(points.sigma, SIGMA_FLOOR * extent)
+    inexact = points.sigma > 0
+    unknown = np.where(inexact, prior.error * np.median(points.sigma[inexact]) if inexact.any() else 0.0, 0.0)
+    sigma = np.hypot(np.maximum(points.sigma, SIGMA_FLOOR * extent), unknown)
     information = points.confidence / sigma**2
     shown = _shown(tree, points.confidence)
-    turns, places = _start(tree, points.points, information, shown)
+    turns, places = _start(tree, points.points, information, shown, prior.spread)
 
-    rest_weight = np.maximum(shown, CARRIED)[..., None] / REST_SPREAD**2
+    pull = np.maximum(shown, CARRIED)[..., None] / prior.spread**2
     speed_weight = (fps / SPEED_SPREAD) ** 2
     # a place may change by half an extent a second; far weaker than one marker
     place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
@@ -111,11 +133,13 @@ def solve_rotations(
         errors = at - points.points
         loss = np.sqrt(1 + np.sum(errors**2, axis=-1) / scale**2)
         bend = rotations.to_rotation_vector(turns)
+        slack = np.sqrt(1 + np.sum(bend**2, axis=-1, keepdims=True) / prior.tail**2)
+        rest_weight = pull / slack
         change = rotations.to_rotation_vector(rotations.multiply(turns[1:], rotations.conjugate(turns[:-1])))
         drift = np.diff(places, axis=0)
         new_cost = float(
             np.sum(2 * information * scale**2 * (loss - 1))
-            + np.sum(rest_weight * bend**2)
+            + np.sum(2 * pull * bend**2 / (1 + slack))
             + speed_weight * np.sum(change**2)
             + place_weight * np.sum(drift**2)
             + np.sum(stay_weight[..., None] * places**2)
@@ -356,7 +380,7 @@ def _shown(tree: _Tree, confidence: Array) -> Array:
     return shown
 
 
-def _start(tree: _Tree, targets: Array, information: Array, shown: Array) -> tuple[Array, Array]:
+def _start(tree: _Tree, targets: Array, information: Array, shown: Array, spread: float) -> tuple[Array, Array]:
     """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation.
 
     In frames that do not show a joint's turn, it is pulled towards where the frames about them that do have it.
@@ -369,7 +393,7 @@ def _start(tree: _Tree, targets: Array, information: Array, shown: Array) -> tup
     slot = {int(joint): i for i, joint in enumerate(tree.movers)}
     extent = _extent(tree)
     on_head = np.linalg.norm(tree.offsets, axis=-1) < 1e-9 * extent
-    prior = 1.0 / REST_SPREAD**2
+    prior = 1.0 / spread**2
     for joint in range(len(tree.joints)):
         parent = tree.parents[joint]
         above = delta[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (frames, 3, 3))
