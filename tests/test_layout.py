@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"animax": ROOT / "server" / "animax", "animax_engine": ROOT / "engine_export" / "animax_engine"}
 GENERATED = ROOT / "server" / "animax" / "v1"
 LAYERS = (
-    {"bone_map", "errors", "rotations", "request", "v1"},
+    {"bone_map", "errors", "rotations", "request", "v1", "variants"},
     {"assets", "views", "diffusion", "motion", "procedural"},
     {"pipeline", "interactive", "retargeting"},
     {"wire"},

@@ -10,6 +10,9 @@ import pytest
 from animax.assets import load_rig, read_clips
 from animax.cli import main
 from animax.request import MAX_SEED, Request, RootMode
+from animax.service.models import ServedModels
+from tests.service.conftest import serving_in_thread
+from tests.service.engine import FakeModel
 
 
 def test_the_written_glb_holds_the_rig_and_the_clip(biped, pipeline, tmp_path, capsys):
@@ -80,7 +83,10 @@ def test_debug_pictures_of_variants_lie_apart(biped, pipeline, tmp_path):
         (["-o", "a.fbx"], "output"),
         (["--facing", "sideways"], "facing"),
         (["--seed", str(MAX_SEED), "--variants", "2"], "seed"),
+        (["--variants", "9"], "variants"),
         (["--server", "localhost:1", "--debug", "d"], "debug"),
+        (["--server", "localhost:1", "--provider", "cpu"], "provider"),
+        (["--server", "localhost:1", "--threads", "2"], "threads"),
     ],
 )
 def test_bad_options_are_status_2_before_any_work(biped, pipeline, arguments, names, tmp_path, monkeypatch, capsys):
@@ -104,6 +110,18 @@ def test_ctrl_c_ends_between_stages_and_writes_nothing(biped, pipeline, tmp_path
     assert main(["animate", str(biped), "waves", "-o", str(tmp_path / "a.glb")]) == 130
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err.endswith("animax: interrupted\n")
+
+
+def test_the_model_is_one_of_the_server_s(tmp_path, capsys):
+    with serving_in_thread(models=ServedModels([FakeModel("first"), FakeModel("second")])) as running:
+        (tmp_path / "rig.glb").write_bytes(running.glb)
+        order = ["animate", str(tmp_path / "rig.glb"), "waves", "-o", str(tmp_path / "a.npz"), "--json"]
+        order += ["--server", running.target]
+        for given, used in (([], "first"), (["--model", "second"], "second")):
+            assert main([*order, *given]) == 0
+            assert json.loads(capsys.readouterr().out)["model"]["name"] == used
+        assert main([*order, "--model", "third"]) == 2
+    assert "'third'; accepted: first or second" in capsys.readouterr().err
 
 
 def test_no_server_is_one_line(biped, tmp_path, capsys):

@@ -106,6 +106,14 @@ def test_on_a_server(manifest, farm, capsys):
     assert {job["labels"]["line"] for job in jobs} == {"1", "2", "3"}
 
 
+def test_the_model_is_one_of_the_server_s(manifest, farm, capsys):
+    assert main(["batch", str(manifest), "--server", farm.target, "--model", "other"]) == 1
+    assert "'other'; accepted: fake" in capsys.readouterr().err
+    assert main(["batch", str(manifest), "--server", farm.target, "--model", "fake"]) == 0
+    for option in (["--provider", "cpu"], ["--threads", "2"]):
+        assert main(["batch", str(manifest), "--server", farm.target, *option]) == 2
+
+
 def test_a_job_that_fails_on_the_server_is_told_and_tried_anew(manifest, farm, capsys):
     farm.engine.failure = GenerationError("nothing moved")
     assert main(["batch", str(manifest), "--server", farm.target]) == 1

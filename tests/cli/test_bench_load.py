@@ -144,7 +144,10 @@ def test_a_server_that_runs_already(rig: str, capsys: pytest.CaptureFixture[str]
     with process("--step-seconds", "0.01") as target:
         command = ["bench", "load", rig, "--server", target.address, "--url", target.url, "--streams", "2"]
         assert main([*command, "--clips", "4", "--seconds", "1", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
+        report = json.loads(capsys.readouterr().out)
+        assert main([*command, "--provider", "cpu"]) == 2
+        assert main([*command, "--model", "nosuch"]) == 2
+        assert "'nosuch'; accepted: " in capsys.readouterr().err
     assert report["differences"] == []
     assert [row["whole"] for row in report["load"]] == [4]
 

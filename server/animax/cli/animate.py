@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from animax.cli import outputs
 from animax.cli.interruption import Interruption
-from animax.cli.options import add_engine, add_request, add_stance, existing_file, new_command, positive, request_of
+from animax.cli.options import (
+    add_engine,
+    add_request,
+    add_stance,
+    engine_of,
+    existing_file,
+    new_command,
+    positive,
+    request_of,
+)
 from animax.cli.progress import TITLES, ProgressDisplay
-from animax.cli.server_options import add_server, connection_of
+from animax.cli.server_options import add_server, check_local, connection_of
 from animax.cli.status import DONE
 from animax.errors import Cancelled, OptionError, StreamError
 from animax.request import MAX_SEED, Request
+from animax.variants import MAX_VARIANTS
 
 if TYPE_CHECKING:
     from animax.assets.rig import Rig
@@ -75,24 +85,29 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     files.add_argument(
         "--debug", metavar="DIR", type=Path, help="write template views, generated views and pose maps as pictures"
     )
-    files.add_argument("--variants", metavar="N", type=positive, default=1, help="clips to make, with seeds one apart")
+    files.add_argument(
+        "--variants",
+        metavar="N",
+        type=positive,
+        default=1,
+        help=f"clips to make, 1 to {MAX_VARIANTS}, with seeds one apart; a server may be set up to make more",
+    )
     files.add_argument("--json", action="store_true", help="report as JSON on stdout")
     add_request(parser)
     add_stance(parser)
     add_engine(parser)
-    add_server(parser, default=None, help="let a server do it (its model and provider)")
+    add_server(parser, default=None, help="let a server do it")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Animate, write, report."""
     request = request_of(options, options.prompt)
+    if options.variants > MAX_VARIANTS and not options.server:
+        raise OptionError("variants", options.variants, f"1 to {MAX_VARIANTS}")
     if request.seed + options.variants - 1 > MAX_SEED:
         raise OptionError("seed", request.seed, f"at most {MAX_SEED} for the last variant")
-    if options.server and options.debug:
-        raise OptionError("debug", str(options.debug), "nothing with --server: the pictures stay where they are made")
-    if options.server and options.up:
-        raise OptionError("up", options.up, "nothing with --server: the server takes the file's own")
+    check_local(options)
     files = outputs.plan(options.rig, request.prompt, options.output, options.preview, options.variants)
 
     from animax.assets import load_rig
@@ -127,7 +142,7 @@ def in_process(
     from animax.diffusion.model import load_model
     from animax.pipeline import animate
 
-    model = load_model(options.model, provider=options.provider, threads=options.threads)
+    model = load_model(**engine_of(options))
     for variant in range(options.variants):
         display.request = variant
         this = replace(request, seed=request.seed + variant)
@@ -158,7 +173,9 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
         in_pieces = options.rig.suffix.lower() == ".gltf"
         uploaded = client.upload(write_glb(rig, ()) if in_pieces else options.rig, name=rig.name)
         facing = rig.stance.forward.tolist() if options.facing is not None else None
-        stream = client.animate(uploaded.rig_id, request, variants=options.variants, facing=facing)
+        stream = client.animate(
+            uploaded.rig_id, request, variants=options.variants, facing=facing, model=options.model or ""
+        )
         stack.enter_context(stream)
 
         def show(progress: Any) -> None:

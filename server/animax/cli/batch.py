@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 from animax.cli.interruption import Interruption
 from animax.cli.journal import Journal
 from animax.cli.manifest import Row, read_manifest
-from animax.cli.options import add_engine, existing_file, new_command, positive
+from animax.cli.options import add_engine, engine_of, existing_file, new_command, positive
 from animax.cli.outputs import clip_content
 from animax.cli.progress import ProgressDisplay
-from animax.cli.server_options import add_server, connection_of
+from animax.cli.server_options import add_server, check_local, connection_of
 from animax.cli.status import DONE, FAILED, MISUSED
 from animax.errors import (
     AnimaxError,
@@ -59,7 +59,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add the command."""
     parser = new_command(commands, "batch", "make all clips of a manifest", EXAMPLES)
     parser.add_argument("manifest", metavar="MANIFEST", type=existing_file, help="a .csv or .jsonl file")
-    add_server(parser, default=None, help="let a server do it (its model and provider)")
+    add_server(parser, default=None, help="let a server do it")
     parser.add_argument(
         "--parallel", metavar="N", type=positive, default=16, help="jobs on the server at a time (default: 16)"
     )
@@ -79,6 +79,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Make what is missing, report."""
+    check_local(options)
     rows, problems = read_manifest(options.manifest)
     for problem in problems:
         print(f"animax: {options.manifest.name} {problem}", file=sys.stderr)
@@ -153,7 +154,7 @@ def in_process(
     from animax.diffusion.model import load_model
     from animax.pipeline import animate
 
-    model = load_model(options.model, provider=options.provider, threads=options.threads)
+    model = load_model(**engine_of(options))
     rig_of = lru_cache(maxsize=4)(load_rig)
     for row in rows:
         try:
@@ -178,7 +179,7 @@ def on_server(
         # left in the other order: a closed connection ends the calls that threads wait in
         threads = stack.enter_context(ThreadPoolExecutor(options.parallel))
         client = stack.enter_context(Client(options.server, **connection_of(options)))
-        farm = Farm(client, journal, options.patience, lambda: stopping.is_set() or interruption())
+        farm = Farm(client, journal, options.model or "", options.patience, lambda: stopping.is_set() or interruption())
         stack.callback(stopping.set)
         waiting = list(reversed(rows))
         running: dict[Future[None], Row] = {}
@@ -201,9 +202,12 @@ class Farm:
     """Rows on a server. An order is repeated under one request id until it is known to have arrived, so that whatever
     dies in between, it is made once."""
 
-    def __init__(self, client: Client, journal: Journal, patience: float, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, client: Client, journal: Journal, model: str, patience: float, should_stop: Callable[[], bool]
+    ) -> None:
         self._client = client
         self._journal = journal
+        self._model = model
         self._patience = patience
         self._should_stop = should_stop
 
@@ -233,7 +237,7 @@ class Farm:
         facing = row.facing or None
         try:
             return self._client.create_job(
-                row.rig_sha256, row.request, request_id=request_id, facing=facing, labels=labels
+                row.rig_sha256, row.request, request_id=request_id, facing=facing, labels=labels, model=self._model
             ).job_id
         except UnknownRigError:
             self._client.upload(row.rig)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from animax.cli.options import add_engine, add_request, existing_file, new_command, positive, request_of
+from animax.cli.options import add_engine, add_request, engine_of, existing_file, new_command, positive, request_of
 from animax.cli.progress import ProgressDisplay
 from animax.cli.status import DONE
 from animax.errors import EngineError, UnavailableError
@@ -118,7 +118,7 @@ def in_process(options: argparse.Namespace, request: Request, display: ProgressD
     with timed("read_rig"):
         rig = load_rig(rig_bytes(options.rig), name=options.rig.stem if options.rig else "quadruped")
     with timed("load_model"):
-        model = load_model(options.model, provider=options.provider, threads=options.threads)
+        model = load_model(**engine_of(options))
     with timed("warm_up"):
         model.warm_up()
     with timed("first_clip"):
@@ -200,9 +200,10 @@ def server(options: argparse.Namespace, *more: str) -> Iterator[Started]:
     from animax.client import Client
 
     command = [sys.executable, "-m", "animax", "serve", "--port", "0", "--no-jobs", "--log-level", "error"]
-    command += ["--model", options.model, "--provider", options.provider, *more]
-    if options.threads:
-        command += ["--threads", str(options.threads)]
+    for name in ("model", "provider", "threads"):
+        if (value := getattr(options, name)) is not None:
+            command += [f"--{name}", str(value)]
+    command += more
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from animax.cli.bench import rig_bytes, server
 from animax.cli.options import add_engine, add_request, existing_file, request_of
-from animax.cli.server_options import add_server, connection_of
+from animax.cli.server_options import add_server, check_local, connection_of
 from animax.errors import OptionError
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def target_of(options: argparse.Namespace, *more: str) -> Iterator[Target]:
         more: options of ``animax serve`` for a server of its own.
 
     Raises:
-        OptionError: a status page alone.
+        OptionError: a status page alone, or what a server of its own would heed beside another.
     """
+    check_local(options)
     if options.server:
         yield Target(options.server, options.url or "", connection_of(options))
         return
@@ -90,8 +91,9 @@ async def driver_of(options: argparse.Namespace, target: Target) -> AsyncIterato
         for client in clients:  # every connection is there before anything is counted
             await client.capabilities()
         rig_id = (await clients[0].upload(rig_bytes(options.rig))).rig_id
-        await clients[0].animate(rig_id, request).collect()
-        yield Driver(clients, rig_id, request, count(request.seed))
+        model = (options.server and options.model) or ""  # a server of its own has no other
+        await clients[0].animate(rig_id, request, model=model).collect()
+        yield Driver(clients, rig_id, request, count(request.seed), model)
 
 
 def describe(options: argparse.Namespace, capabilities: pb.GetCapabilitiesResponse) -> str:

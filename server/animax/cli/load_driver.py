@@ -72,12 +72,14 @@ class Driver:
         rig_id: of the rig on the server.
         request: what to ask for, but for its seed.
         seeds: where the next seed comes from.
+        model: to ask for; empty takes the server's default.
     """
 
     clients: Sequence[AsyncClient]
     rig_id: str
     request: Request
     seeds: count[int]
+    model: str = ""
 
     async def stream(
         self, *, leave: Leave | None = None, timeout: float | None = None, client: AsyncClient | None = None
@@ -94,7 +96,8 @@ class Driver:
         gaps: list[float] = []
         seed = next(self.seeds)
         client = client or self.clients[seed % len(self.clients)]
-        stream = client.animate(self.rig_id, replace(self.request, seed=seed), timeout=timeout)
+        request = replace(self.request, seed=seed)
+        stream = client.animate(self.rig_id, request, model=self.model, timeout=timeout)
         try:
             async for event in stream:
                 now = time.monotonic()

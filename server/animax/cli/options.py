@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from animax.errors import OptionError
 from animax.request import (
@@ -135,22 +136,27 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--model",
-        default="embedded",
         metavar="NAME",
-        help="an installed model (`animax models list`) or a model folder (default: %(default)s)",
+        help="an installed model (`animax models list`) or a model folder (default: embedded); with --server one of "
+        "the server's (default: its own)",
     )
     add_provider(group)
 
 
-def add_provider(group: argparse._ArgumentGroup, default: str | None = "auto") -> None:
-    """Where a model runs; a default of None leaves it to the configuration."""
+def add_provider(group: argparse._ArgumentGroup) -> None:
+    """Where a model runs. What is left out is the default of whoever loads it."""
     group.add_argument(
         "--provider",
-        default=default,
         choices=("auto", "cpu", "cuda", "tensorrt"),
         help="where it runs; auto takes the fastest there is (default: auto)",
     )
     group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+
+
+def engine_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``load_model`` that those of ``add_engine`` set."""
+    given = {"name": options.model, "provider": options.provider, "threads": options.threads}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def request_of(options: argparse.Namespace, prompt: str) -> Request:

@@ -17,7 +17,7 @@ from animax.cli.animate import warn
 from animax.cli.interruption import Interruption
 from animax.cli.options import add_stance, existing_file, new_command
 from animax.cli.progress import TITLES, ProgressDisplay
-from animax.cli.server_options import add_server, connection_of
+from animax.cli.server_options import add_server, check_local, connection_of
 from animax.cli.status import DONE
 from animax.errors import Cancelled, OptionError
 from animax.request import FPS, RetargetRequest, RootMode
@@ -126,8 +126,7 @@ def run(options: argparse.Namespace) -> int:
     """Retarget, write, report."""
     request = request_of(options)
     source = source_of(options)
-    if options.server and options.up:
-        raise OptionError("up", options.up, "nothing with --server: the server takes the file's own")
+    check_local(options)
     only_map = (options.show_map or options.save_map) and not (options.output or options.preview or options.all)
     clip = options.clip if options.clip_index is None else options.clip_index
     title = options.clip or (source.stem if isinstance(source, Path) else "job")

@@ -67,7 +67,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="an installed model (`animax models list`) or a model folder; again for each further one that requests "
         "may name, the first is the default (default: embedded)",
     )
-    add_provider(engine, default=None)
+    add_provider(engine)
     engine.add_argument(
         "--max-batch",
         type=int,

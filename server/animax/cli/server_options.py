@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 LOCAL = "localhost:50051"
 STATUS_PAGE = "the URL of a status page, http://HOST:PORT"
+NOT_ASKED = {
+    "debug": "the pictures stay where they are made",
+    "up": "the server takes the file's own",
+    "provider": "the server has its own",
+    "threads": "the server has its own",
+}
+"""Arguments that a server is not told, and why."""
 MOST_BYTES = 1 << 20
 """Of a page: a status page has a few thousand."""
 
@@ -43,6 +50,17 @@ def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL, hel
         metavar="FILE",
         help="the token to show to servers that want to know who calls (default: $ANIMAX_TOKEN, else none)",
     )
+
+
+def check_local(options: argparse.Namespace) -> None:
+    """Return unless something is given beside a server that it would not heed.
+
+    Raises:
+        OptionError: it is.
+    """
+    for name, why in NOT_ASKED.items():
+        if options.server and (value := getattr(options, name, None)):
+            raise OptionError(name, str(value), f"nothing with --server: {why}")
 
 
 def connection_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="NAME",
         help="as of `animax serve`; only its jobs are taken up",
     )
-    add_provider(engine, default=None)
+    add_provider(engine)
     engine.add_argument(
         "--slots", type=positive, metavar="N", help="jobs that generate at the same time (default: the provider's own)"
     )

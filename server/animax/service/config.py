@@ -10,6 +10,7 @@ from animax.errors import OptionError
 from animax.service.access.settings import AuthSettings
 from animax.service.jobs.settings import JobSettings
 from animax.service.ranges import check_ranges
+from animax.variants import MAX_VARIANTS
 
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"\*|http://[a-z0-9.:\[\]_-]+(?<!:80)|https://[a-z0-9.:\[\]_-]+(?<!:443)")
@@ -153,7 +154,7 @@ class ServerConfig:
     max_batch: int | None = None
     slots: int | None = None
     max_queued: int = 16
-    max_variants: int = 8
+    max_variants: int = MAX_VARIANTS
     max_asset_bytes: int = 64 * MIB
     max_joints: int = 2000
     rig_bytes: int = 1024 * MIB
