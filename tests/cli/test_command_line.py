@@ -18,13 +18,17 @@ def test_version_is_the_package_s(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["animate"], ["animate", "nowhere.glb", "walks"], ["dance"], ["inspect", "--up"]]
+    "arguments",
+    [[], ["animate"], ["animate", "nowhere.glb", "walks"], ["dance"], ["inspect", "--up"], ["inspect", "."]],
 )
 def test_wrong_usage_is_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith("animax: ")
+    assert told[1].startswith("see `animax")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import fields
 
 import pytest
 
-from animax.cli.options import add_request, request_of
+from animax.cli.options import add_request, as_typed, request_of
 from animax.errors import OptionError
 from animax.request import JointMask, PinnedPose, PoseSource, PromptChange, Request, RootMode
 
@@ -51,12 +52,42 @@ def test_a_pose_may_be_a_file_of_rotations(tmp_path):
     assert given == PoseSource(rotations=(("Head", (0.6, 0.0, 0.0, 0.8)), ("Tail", (0.0, 0.0, 0.0, 1.0))))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"Head": 3}', '{"Head": [1, 2, 3, 4]}', '{"Head": ["x", 0, 0, 1]}'])
-def test_a_file_that_is_no_pose_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("", "JSON"),
+        ("[]", "a JSON object"),
+        ('{"Head": 3}', "Head: 3"),
+        ('{"Head": [1, 2, 3, 4]}', "unit quaternion"),
+        ('{"Head": ["x", 0, 0, 1]}', "[x, y, z, w]"),
+    ],
+)
+def test_a_file_that_is_no_pose_is_refused(tmp_path, content, says):
     path = tmp_path / "pose.json"
-    path.write_text(content)
-    with pytest.raises(OptionError):
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(OptionError, match=re.escape(says)) as refused:
         parsed("--first-pose", str(path))
+    assert refused.value.name == "first_pose"
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments", "told"),
+    [
+        ("pinned_poses", ["--pose-at", "9", "rest"], "--pose-at"),
+        ("prompt_changes", ["--prompt-at", "9", "x"], "--prompt-at"),
+        ("last_pose", ["--last-pose=rest"], "--last-pose"),
+        ("joint_mask", ["--joints", "x"], "--joints"),
+        ("joint_mask.base_clip", ["--joints", "x", "--base-clip", "y"], "--base-clip"),
+        ("max_queued", ["--queue", "-1"], "--queue"),
+        ("tls.key", ["--tls-key", "x"], "--tls-key"),
+        ("prompt", ["animate", "rig.glb", "x"], "prompt"),
+        ("slots", [], "slots"),
+    ],
+)
+def test_a_field_is_told_as_it_was_typed(field, arguments, told):
+    assert as_typed(field, arguments) == told
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,9 @@ def test_a_preview(rigs, tmp_path):
     [
         (["--clip", "flies"], "'idle', 'walk'"),
         ([], "'idle', 'walk'"),
-        (["--clip-index", "99"], "clip_index"),
+        (["--clip-index", "99"], "--clip-index"),
         (["--fps", "0.01"], "fps"),
-        (["--root-scale", "99"], "root_scale"),
+        (["--root-scale", "99"], "--root-scale"),
         (["--bone", "x"], "bone"),
         (["--clip", "walk", "--bone", "nobody=root"], "nobody"),
         (["--clip", "walk", "--rest", "nobody"], "nobody"),

@@ -158,7 +158,7 @@ def test_a_base_below_a_loop_goes_round_a_whole_number_of_times(rig, clip_name):
         (Request("x", first_pose=PoseSource("no such clip")), "first_pose"),
         (Request("x", last_pose=PoseSource(rotations=(("no such joint", (0, 0, 0, 1)),))), "last_pose"),
         (Request("x", joint_mask=JointMask(("no such joint",))), "joint_mask"),
-        (Request("x", joint_mask=JointMask(("upper_body",), base_clip="no such clip")), "joint_mask"),
+        (Request("x", joint_mask=JointMask(("upper_body",), base_clip="no such clip")), "joint_mask.base_clip"),
         (Request("x", pinned_poses=(PinnedPose(1, PoseSource()), PinnedPose(1.01, PoseSource()))), "pinned_poses"),
     ],
 )

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from animax.cli.animate import add_command as add_animate
 from animax.cli.batch import add_command as add_batch
@@ -19,13 +20,15 @@ from animax.cli.health import add_command as add_health
 from animax.cli.inspect import add_command as add_inspect
 from animax.cli.jobs import add_command as add_jobs
 from animax.cli.models import add_command as add_models
+from animax.cli.options import as_typed
 from animax.cli.outcome import outcome
 from animax.cli.retarget import add_command as add_retarget
 from animax.cli.serve import add_command as add_serve
-from animax.cli.status import DONE
+from animax.cli.status import DONE, MISUSED
 from animax.cli.token import add_command as add_token
 from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
+from animax.errors import OptionError
 
 BENCHES = ("load", "overload", "soak", "drain")
 EPILOG = """\
@@ -48,14 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = build_parser()
-    options = parser.parse_args(join_axes(join_words(sys.argv[1:] if arguments is None else arguments)))
-    return outcome("animax", lambda: int(options.run(options)))
+    words = join_axes(join_words(sys.argv[1:] if arguments is None else arguments))
+    options = build_parser().parse_args(words)
+
+    def work() -> int:
+        try:
+            return int(options.run(options))
+        except OptionError as error:
+            raise OptionError(as_typed(error.name, words), error.seen, error.accepted) from error
+
+    return outcome("animax", work)
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in a line, and where to read on, rather than all that could have been typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and exit."""
+        self.exit(MISUSED, f"animax: {message}\nsee `{self.prog} --help`\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each puts its function into ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "animax",
         description="Animate any rigged mesh from a text prompt.",
         epilog=EPILOG,

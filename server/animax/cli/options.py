@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,25 @@ from animax.request import (
     Request,
     RootMode,
 )
+
+TYPED = {
+    "pinned_poses": "pose_at",
+    "prompt_changes": "prompt_at",
+    "joint_mask": "joints",
+    "joint_mask.base_clip": "base_clip",
+    "models": "model",
+    "max_queued": "queue",
+    "max_request_seconds": "max_seconds",
+    "watch_seconds": "watch",
+    "grace_seconds": "grace",
+    "drain_seconds": "drain",
+    "web_origins": "web_origin",
+    "jobs.data": "data",
+    "jobs.lanes": "lanes",
+    "jobs.blob_bytes": "blob_mib",
+}
+"""Arguments whose fields have another name."""
+POSE = "rest, CLIP@SECONDS, or a .json file of rotations [x, y, z, w] by joint name"
 
 
 def new_command(
@@ -185,6 +205,12 @@ def request_of(options: argparse.Namespace, prompt: str) -> Request:
     )
 
 
+def as_typed(field: str, arguments: Sequence[str]) -> str:
+    """A field as the argument that it was given by, ``--pose-at``; as it is where none of them is."""
+    option = "--" + TYPED.get(field, field).replace("_", "-").replace(".", "-")
+    return option if option in {argument.partition("=")[0] for argument in arguments} else field
+
+
 def joint_mask(options: argparse.Namespace) -> JointMask | None:
     """The joint mask that the arguments of ``add_control`` describe."""
     if options.joints:
@@ -201,21 +227,37 @@ def pose_source(text: str, option: str) -> PoseSource:
     Raises:
         OptionError: it is none.
     """
-    accepted = "rest, CLIP@SECONDS, or a .json file of rotations [x, y, z, w] by joint name"
-    if text == "rest":
-        return PoseSource()
-    if text.endswith(".json"):
-        try:
-            content = json.loads(Path(text).read_text(encoding="utf-8"))
-            return PoseSource(rotations=tuple((str(name), tuple(turn)) for name, turn in content.items()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, OptionError):
-                raise
-            raise OptionError(option, text, accepted) from error
     clip, mark, at = text.rpartition("@")
-    if not mark or not clip:
-        raise OptionError(option, text, accepted)
-    return PoseSource(clip, seconds(at, option))
+    try:
+        if text == "rest":
+            return PoseSource()
+        if text.endswith(".json"):
+            return PoseSource(rotations=rotations(text))
+        if not mark or not clip:
+            raise OptionError(option, text, POSE)
+        return PoseSource(clip, seconds(at, option))
+    except OptionError as error:
+        raise OptionError(option, error.seen, error.accepted) from error
+
+
+def rotations(file: str) -> tuple[tuple[str, tuple[float, float, float, float]], ...]:
+    """What a POSE file holds: a rotation for each of some joints.
+
+    Raises:
+        OptionError: it cannot be read, is no JSON, or something else.
+    """
+    try:
+        content = json.loads(Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise OptionError("pose", file, f"a .json file that can be read ({error.strerror})") from None
+    except ValueError as error:  # of JSON, or bytes that are no text
+        raise OptionError("pose", file, f"a file of JSON in UTF-8 ({error})") from None
+    if not isinstance(content, dict):
+        raise OptionError("pose", file, 'a JSON object {"Head": [x, y, z, w], ...}')
+    for name, turn in content.items():
+        if not (isinstance(turn, list) and len(turn) == 4 and all(isinstance(part, (int, float)) for part in turn)):
+            raise OptionError("pose", f"{name}: {turn}", f"four numbers [x, y, z, w] for each joint of {file}")
+    return tuple((name, tuple(turn)) for name, turn in content.items())
 
 
 def seconds(text: str, option: str) -> float:
@@ -241,6 +283,8 @@ def positive(text: str) -> int:
 def existing_file(text: str) -> Path:
     """An argparse type: a file that is there."""
     path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder")
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path

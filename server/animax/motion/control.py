@@ -105,7 +105,7 @@ def resolve(rig: Rig, request: Request) -> Controls | None:
         pins.append((pinned.at, _pose_of(rig, pinned.pose, option, clips)))
     base = None
     if mask is not None and mask.base_clip is not None:
-        base = _clip_of(rig, mask.base_clip, "joint_mask", clips)
+        base = _clip_of(rig, mask.base_clip, "joint_mask.base_clip", clips)
         base = close_loop(base) if request.loop else base
     kept = np.zeros(len(rig.skeleton), bool) if mask is None else ~_chosen(rig, mask)
     return Controls(tuple(pins), kept, base, request.seconds, request.loop)
