@@ -128,5 +128,5 @@ def test_no_server_is_one_line(biped, tmp_path, capsys):
     out = tmp_path / "a.glb"
     assert main(["animate", str(biped), "waves", "-o", str(out), "--server", "127.0.0.1:1"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("animax: ")
+    assert last == "animax: no server at 127.0.0.1:1 (connection refused); start one with `animax serve`"
     assert not out.exists()

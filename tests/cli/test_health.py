@@ -14,9 +14,10 @@ def test_a_ready_server_is_status_0_and_another_one_1(capsys):
         assert main(["health", "--server", running.target, "--service", "animax.v1.AssetService"]) == 0
         assert capsys.readouterr().out == "SERVING\nSERVING\n"
         assert main(["health", "--server", running.target, "--service", "animax.v9"]) == 1
+        assert capsys.readouterr().err == "animax: the server has no service 'animax.v9'\n"
         running.server.readiness.state = type(running.server.readiness.state).DRAINING
     assert main(["health", "--server", running.target]) == 1
-    assert "UNAVAILABLE" in capsys.readouterr().err
+    assert f"no server at {running.target} (connection refused)" in capsys.readouterr().err
 
 
 def test_a_server_that_asks_for_certificates(authority, tmp_path):
@@ -32,6 +33,7 @@ def test_a_server_that_asks_for_certificates(authority, tmp_path):
         assert main(["health", *server, *trusting]) == 1
         assert main(["health", *server, *shown]) == 2
         assert main(["health", *server, *trusting, *shown[:2]]) == 2
+        assert main(["health", *server, *trusting, *shown[:3], shown[1]]) == 2
         assert main(["top", "--once", *server, *trusting, *shown]) == 0
 
 

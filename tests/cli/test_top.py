@@ -39,7 +39,7 @@ def test_what_any_server_tells(capsys):
     [
         (["--url", "ftp://host"], 2, "http://HOST:PORT"),
         (["--url", "http://127.0.0.1:1"], 1, "cannot be reached"),
-        (["--server", "127.0.0.1:1"], 1, "UNAVAILABLE"),
+        (["--server", "127.0.0.1:1"], 1, "no server at 127.0.0.1:1"),
         (["--url", "http://127.0.0.1:1", "--server", "127.0.0.1:1"], 2, "accepted"),
         (["--every", "0"], 2, "0.1 to 3600"),
     ],

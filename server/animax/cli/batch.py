@@ -19,7 +19,7 @@ from animax.cli.manifest import Row, read_manifest
 from animax.cli.options import add_engine, engine_of, existing_file, new_command, positive
 from animax.cli.outputs import clip_content
 from animax.cli.progress import ProgressDisplay
-from animax.cli.server_options import add_server, check_local, connection_of
+from animax.cli.server_options import add_server, check_local, connection_of, in_words
 from animax.cli.status import DONE, FAILED, MISUSED
 from animax.errors import (
     AnimaxError,
@@ -193,7 +193,7 @@ def on_server(
                     continue
                 if error is not None and not isinstance(error, AnimaxError):
                     raise error
-                yield row, error
+                yield row, in_words(error, options) if isinstance(error, UnavailableError) else error
             if interruption():
                 return
 

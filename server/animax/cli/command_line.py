@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -24,11 +25,12 @@ from animax.cli.options import as_typed
 from animax.cli.outcome import outcome
 from animax.cli.retarget import add_command as add_retarget
 from animax.cli.serve import add_command as add_serve
+from animax.cli.server_options import in_words
 from animax.cli.status import DONE, MISUSED
 from animax.cli.token import add_command as add_token
 from animax.cli.top import add_command as add_top
 from animax.cli.work import add_command as add_work
-from animax.errors import OptionError
+from animax.errors import OptionError, UnavailableError
 
 BENCHES = ("load", "overload", "soak", "drain")
 EPILOG = """\
@@ -53,12 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = join_axes(join_words(sys.argv[1:] if arguments is None else arguments))
     options = build_parser().parse_args(words)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr what calls tell as well
 
     def work() -> int:
         try:
             return int(options.run(options))
         except OptionError as error:
             raise OptionError(as_typed(error.name, words), error.seen, error.accepted) from error
+        except UnavailableError as error:
+            raise in_words(error, options) from error
 
     return outcome("animax", work)
 
@@ -73,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each puts its function into ``run``."""
-    parser = Parser(
+    parser: argparse.ArgumentParser = Parser(
         "animax",
         description="Animate any rigged mesh from a text prompt.",
         epilog=EPILOG,

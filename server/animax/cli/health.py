@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from animax.cli.options import new_command
 from animax.cli.server_options import LOCAL, add_server, ask_page, credentials_of
 from animax.cli.status import DONE, FAILED
-from animax.errors import OptionError
+from animax.errors import OptionError, ServiceError
 
 if TYPE_CHECKING:
     import grpc
@@ -66,7 +66,12 @@ def health(target: str, credentials: grpc.ChannelCredentials | None, service: st
     )
     with opened as channel, typed_errors():
         request = health_pb2.HealthCheckRequest(service=service)
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                raise ServiceError(f"the server has no service {service!r}", reason="") from None
+            raise
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from animax.cli.options import existing_file
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     import grpc
 
 LOCAL = "localhost:50051"
+ADDRESS = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>[0-9]{1,5})|unix:.+")
+NO_CONNECTION = re.compile(
+    r"UNAVAILABLE: .*(?:errors resolving|Failed to connect to remote|connect failed).*: (?P<why>[^]:]+)]?"
+)
+"""What gRPC tells of a server that it has not reached."""
 STATUS_PAGE = "the URL of a status page, http://HOST:PORT"
 NOT_ASKED = {
     "debug": "the pictures stay where they are made",
@@ -28,7 +34,7 @@ MOST_BYTES = 1 << 20
 def add_server(parser: argparse.ArgumentParser, default: str | None = LOCAL, help: str = "the server to ask") -> None:  # noqa: A002
     """The server, and how to trust it and be trusted."""
     told = f" (default: {default})" if default else ""
-    parser.add_argument("--server", metavar="HOST:PORT", default=default, help=f"{help}{told}")
+    parser.add_argument("--server", metavar="HOST:PORT", type=address, default=default, help=f"{help}{told}")
     parser.add_argument(
         "--tls-ca",
         type=existing_file,
@@ -63,6 +69,24 @@ def check_local(options: argparse.Namespace) -> None:
             raise OptionError(name, str(value), f"nothing with --server: {why}")
 
 
+def address(text: str) -> str:
+    """An argparse type: where a server is."""
+    found = ADDRESS.fullmatch(text)
+    if found is None or (found["port"] and not 1 <= int(found["port"]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: HOST:PORT, like {LOCAL} or [::1]:50051")
+    return text
+
+
+def in_words(error: UnavailableError, options: argparse.Namespace) -> UnavailableError:
+    """The error, in words for people where there is no connection to the server that the arguments say."""
+    found = NO_CONNECTION.fullmatch(str(error))
+    if found is None:
+        return error
+    server = getattr(options, "server", None) or LOCAL
+    text = f"no server at {server} ({found['why'].lower()}); start one with `animax serve`"
+    return UnavailableError(text, reason=error.reason, retry_after=error.retry_after)
+
+
 def connection_of(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``Client`` beside the target.
 
@@ -76,14 +100,40 @@ def credentials_of(options: argparse.Namespace) -> grpc.ChannelCredentials | Non
     """None for cleartext.
 
     Raises:
-        OptionError: a part of what belongs together is missing.
+        OptionError: a part of what belongs together is missing, or no PEM.
     """
     from animax.wire.channel import channel_credentials
 
     try:
-        return channel_credentials(options.tls_ca, options.tls_certificate, options.tls_key)
+        credentials = channel_credentials(options.tls_ca, options.tls_certificate, options.tls_key)
     except OptionError as error:
         raise OptionError(f"tls-{error.name}", error.seen, error.accepted) from None
+    if credentials is not None:
+        check_pem(options)
+    return credentials
+
+
+def check_pem(options: argparse.Namespace) -> None:
+    """Return if the files of the transport security can be used: gRPC tells of those that cannot be as of a server that
+    cannot be reached.
+
+    Raises:
+        OptionError: one cannot be.
+    """
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name, file in (("tls-ca", options.tls_ca), ("tls-cert", options.tls_certificate)):
+        try:
+            if file is not None:
+                context.load_verify_locations(file)
+        except ssl.SSLError:
+            raise OptionError(name, str(file), "a PEM file with certificates") from None
+    try:
+        if options.tls_key is not None:
+            context.load_cert_chain(options.tls_certificate, options.tls_key, password="")
+    except ssl.SSLError:
+        raise OptionError("tls-key", str(options.tls_key), "a PEM file with the certificate's private key") from None
 
 
 def token_of(options: argparse.Namespace) -> str | None:

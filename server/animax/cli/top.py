@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from animax.cli.options import new_command
-from animax.cli.server_options import LOCAL, STATUS_PAGE, add_server, ask_page, connection_of
+from animax.cli.server_options import LOCAL, STATUS_PAGE, add_server, ask_page, connection_of, in_words
 from animax.cli.status import DONE
 from animax.errors import AnimaxError, OptionError, UnavailableError
 
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
             if options.once or isinstance(error, OptionError):
                 raise
             # a server that is started anew comes back
+            error = in_words(error, options) if isinstance(error, UnavailableError) else error
             text = json.dumps({"error": str(error)}) if options.json else f"animax: {error}"
         print(f"{CLEAR}{text}" if sys.stdout.isatty() and not options.once and not options.json else text, flush=True)
         if options.once:
