@@ -57,3 +57,10 @@ def test_damaged_maps_are_refused(chains):
     for data in ({"chains": chains}, chains, {}):
         with pytest.raises(OptionError, match="bone_map"):
             BoneMap.from_dict(data)
+
+
+def test_a_joint_that_is_not_there_is_told_with_those_that_are():
+    bones = BoneMap((ChainPair(("arm",), ("Paw",)),))
+    for joints, told in ((["Arm", "Hand"], "Arm, Hand"), ([f"J{i}" for i in range(13)], "J10, J11, …")):
+        with pytest.raises(OptionError, match=f"target rig: .*{told}$"):
+            bones.check(["arm"], joints)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from animax.errors import OptionError
+from animax.errors import OptionError, some_of
 
 STRANGE = 1.1
 """Cost above which two chains are not the same part of a body; half the box apart at both ends costs 1."""
@@ -109,7 +109,7 @@ class BoneMap:
             for which, names, joints in (("source", pair.source, source), ("target", pair.target, target)):
                 for name in names:
                     if name not in joints:
-                        raise OptionError("bone_map", name, f"names of joints of the {which} rig")
+                        raise OptionError("bone_map", name, f"names of joints of the {which} rig: {some_of(joints)}")
             for name in pair.target:
                 if name in seen:
                     raise OptionError("bone_map", name, "each target joint in one chain only")

@@ -6,6 +6,8 @@ it holds no path of this machine and no trace.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class AnimaxError(Exception):
     """Base class of all errors below."""
@@ -134,6 +136,11 @@ class DamagedError(ServiceError):
 
 class StreamError(ServiceError):
     """A stream was cut, stalled, or breaks the contract."""
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, for ``accepted``."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -15,7 +15,7 @@ from animax import rotations
 from animax.assets.clips import clip_names, read_clips
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
-from animax.errors import OptionError
+from animax.errors import OptionError, some_of
 from animax.motion.body import body_root
 from animax.motion.clip import Clip
 from animax.motion.legs import find_legs
@@ -219,9 +219,7 @@ def _joint(rig: Rig, name: str, option: str) -> int:
     try:
         return rig.skeleton.names.index(name)
     except ValueError:
-        names = rig.skeleton.names
-        some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        raise OptionError(option, name, f"names of joints of the rig: {some}") from None
+        raise OptionError(option, name, f"names of joints of the rig: {some_of(rig.skeleton.names)}") from None
 
 
 def _with_joints(pose: Pose, other: Pose, joints: BoolArray) -> Pose:
