@@ -43,6 +43,7 @@ def test_from_list_to_result(farm, job_id, capsys, tmp_path):
     assert main(["jobs", "cancel", job_id, "0" * 32, *server]) == 1
     said = capsys.readouterr()
     assert "succeeded" in said.out
+    assert said.out.endswith("(had ended already)\n")
     assert "there is no job" in said.err
 
 
@@ -51,6 +52,8 @@ def test_from_list_to_result(farm, job_id, capsys, tmp_path):
     [
         (["show", "0" * 32], 1),
         (["show", "x"], 2),
+        (["cancel", "x"], 2),
+        (["result", "x", "-o", "x.glb"], 2),
         (["list", "--label", "x"], 2),
         (["result", "0" * 32, "-o", "x.fbx"], 2),
     ],

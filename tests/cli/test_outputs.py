@@ -40,6 +40,32 @@ def test_the_rig_s_own_file_is_never_overwritten(tmp_path, monkeypatch):
         outputs.plan(tmp_path / "fox-2.glb", "runs", [Path("fox.glb")], [], 2)
 
 
+def test_no_file_is_written_twice(tmp_path):
+    for clips in (["a.glb", "a.glb"], ["a.glb", f"../{tmp_path.name}/a.glb"]):
+        with pytest.raises(OptionError, match="each file once"):
+            outputs.plan(Path("fox.glb"), "runs", [tmp_path / clip for clip in clips], [], 1)
+
+
+def test_a_folder_that_takes_no_file_is_named(tmp_path, monkeypatch):
+    def refuse(**place: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(place["dir"] / "tmpx7"))
+
+    monkeypatch.setattr(outputs, "TemporaryFile", refuse)
+    with pytest.raises(OptionError) as refused:
+        outputs.plan(Path("fox.glb"), "runs", [tmp_path / "a.glb"], [], 1)
+    accepted = f"a place in a folder that can be written; {tmp_path} cannot (Permission denied)"
+    assert (refused.value.seen, refused.value.accepted) == (str(tmp_path / "a.glb"), accepted)
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    def fail(part: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(part))
+
+    with pytest.raises(PermissionError) as failed:
+        outputs.write_whole(tmp_path / "a.glb", fail)
+    assert failed.value.filename == str(tmp_path / "a.glb")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.glb"
     path.write_bytes(b"old")

@@ -80,7 +80,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="write .glb (the rig plus the animation), .bvh or .npz; may be repeated (default: RIG-PROMPT.glb here)",
     )
     files.add_argument(
-        "--preview", metavar="FILE", type=Path, action="append", default=[], help="render an .mp4, .gif or .png strip"
+        "--preview",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="render an .mp4, .gif or .png strip; may be repeated",
     )
     files.add_argument(
         "--debug", metavar="DIR", type=Path, help="write template views, generated views and pose maps as pictures"

@@ -70,7 +70,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=600.0,
         help="seconds to wait for a server that is away or full (default: %(default)g)",
     )
-    parser.add_argument("--journal", metavar="FILE", type=Path, help="(default: MANIFEST.journal)")
+    parser.add_argument(
+        "--journal", metavar="FILE", type=Path, help="keeps what was made, to go on from (default: MANIFEST.journal)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check the manifest and say what would be made")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first clip that cannot be made")
     add_engine(parser)

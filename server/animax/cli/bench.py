@@ -59,7 +59,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "rig", metavar="RIG", nargs="?", type=existing_file, help="a rigged .glb (default: a made-up quadruped)"
     )
-    parser.add_argument("--prompt", default="walks forward", help="(default: %(default)r)")
+    parser.add_argument("--prompt", default="walks forward", help="what the rig shall do (default: %(default)r)")
     parser.add_argument(
         "--concurrency",
         metavar="N",

@@ -45,7 +45,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "rig", metavar="RIG", nargs="?", type=existing_file, help="a rigged .glb (default: a made-up quadruped)"
     )
-    parser.add_argument("--prompt", default="walks forward", help="(default: %(default)r)")
+    parser.add_argument("--prompt", default="walks forward", help="what the rig shall do (default: %(default)r)")
     add_server(parser, default=None, help="a server that runs already (default: one of this command's own)")
     parser.add_argument(
         "--url", metavar="URL", help="with --server: its status page (--metrics-port), to compare its counts with ours"

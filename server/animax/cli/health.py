@@ -25,7 +25,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add the command."""
     parser = new_command(commands, "health", "say whether a server is ready: exit status 0 if it is, else 1", EXAMPLES)
     parser.add_argument("--url", metavar="URL", help="of a status page (--metrics-port), to be asked instead")
-    add_server(parser, default=None)
+    add_server(parser, default=None, help=f"the server to ask (default: {LOCAL})")
     parser.add_argument("--service", metavar="NAME", default="", help="one of its services (default: the whole server)")
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds for the answer (default: %(default)g)"

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from animax.cli.options import add_stance, existing_file, new_command
-from animax.cli.outputs import write_whole
+from animax.cli.outputs import check_output, write_whole
 from animax.cli.status import DONE
-from animax.errors import OptionError
 
 if TYPE_CHECKING:
     from animax.assets.markers import MarkerSet
@@ -41,8 +40,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Read, report."""
-    if options.preview and options.preview.suffix.lower() != ".png":
-        raise OptionError("preview", str(options.preview), "a name that ends in .png")
+    if options.preview:
+        check_output(options.preview, (".png",), "preview")
     from animax.assets import load_rig, read_clips
     from animax.assets.markers import choose_markers
 

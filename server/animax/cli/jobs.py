@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animax.cli.options import new_command, positive
-from animax.cli.outputs import CLIP_SUFFIXES, numbered, write_whole
+from animax.cli.outputs import CLIP_SUFFIXES, check_output, numbered, write_whole
 from animax.cli.server_options import add_server, connection_of
-from animax.cli.status import DONE, FAILED
+from animax.cli.status import DONE, FAILED, MISUSED
 from animax.errors import AnimaxError, OptionError
 
 if TYPE_CHECKING:
@@ -87,13 +87,17 @@ def show_job(client: Client, options: argparse.Namespace) -> int:
 
 def cancel_jobs(client: Client, options: argparse.Namespace) -> int:
     """``animax jobs cancel``."""
+    from animax.wire.jobs import FINAL, state_name
+
     status = DONE
     for job_id in options.job:
         try:
-            print(line(client.cancel_job(job_id)))
+            before, job = client.get_job(job_id), client.cancel_job(job_id)
+            ended = state_name(before) in FINAL or state_name(job) != "cancelled"
+            print(f"{line(job)}{'  (had ended already)' if ended else ''}")
         except AnimaxError as error:
             print(f"animax: {error}", file=sys.stderr)
-            status = FAILED
+            status = max(status, MISUSED if isinstance(error, OptionError) else FAILED)
     return status
 
 
@@ -102,8 +106,7 @@ def fetch_result(client: Client, options: argparse.Namespace) -> int:
     from animax.assets import write_npz
 
     for path in options.output:
-        if path.suffix.lower() not in CLIP_SUFFIXES:
-            raise OptionError("output", str(path), f"a name that ends in {', '.join(CLIP_SUFFIXES)}")
+        check_output(path, CLIP_SUFFIXES, "output")
     suffixes = {path.suffix[1:].lower() for path in options.output}
     result = client.job_result(options.job, files=sorted(suffixes & {"glb", "bvh"}))
     for variant, clip in enumerate(result.clips):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from animax.errors import OptionError
@@ -44,18 +45,24 @@ def plan(rig: Path, prompt: str, clips: Iterable[Path], previews: Iterable[Path]
     """Check what was asked for; without a clip, a GLB named after rig and prompt in the current folder.
 
     Raises:
-        OptionError: a suffix is unknown, a folder is not there, or the rig's own file would be overwritten.
+        OptionError: a suffix is unknown, a folder is not there or cannot be written, a file is named twice, or the
+            rig's own would be overwritten.
     """
     clips = tuple(clips) or (Path(f"{rig.stem}-{slug(prompt)}.glb"),)
     outputs = Outputs(clips, tuple(previews), variants)
     for path in outputs.clips:
-        _check(path, CLIP_SUFFIXES, "output")
+        check_output(path, CLIP_SUFFIXES, "output")
     for path in outputs.previews:
-        _check(path, PREVIEW_SUFFIXES, "preview")
+        check_output(path, PREVIEW_SUFFIXES, "preview")
+    written: set[Path] = set()
     for variant in range(variants):
-        for path, _ in outputs.paths(variant):
-            if path.resolve() == rig.resolve():
-                raise OptionError("output", str(path), "another file than the rig itself")
+        for path, is_preview in outputs.paths(variant):
+            option, place = "preview" if is_preview else "output", path.resolve()
+            if place == rig.resolve():
+                raise OptionError(option, str(path), "another file than the rig itself")
+            if place in written:
+                raise OptionError(option, str(path), "each file once")
+            written.add(place)
     return outputs
 
 
@@ -82,6 +89,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(part)
         part.replace(path)
+    except OSError as error:
+        if error.filename == str(part):  # nobody asked for that one
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -102,8 +113,19 @@ def slug(prompt: str, longest: int = 40) -> str:
     return text or "clip"
 
 
-def _check(path: Path, suffixes: tuple[str, ...], option: str) -> None:
+def check_output(path: Path, suffixes: tuple[str, ...], option: str) -> None:
+    """Return if such a file can be written.
+
+    Raises:
+        OptionError: its suffix is not one of these, or its folder takes no file.
+    """
     if path.suffix.lower() not in suffixes:
         raise OptionError(option, str(path), f"a name that ends in {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise OptionError(option, str(path), f"a place in a folder that is there; {path.parent} is not")
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        accepted = f"a place in a folder that can be written; {path.parent} cannot ({error.strerror})"
+        raise OptionError(option, str(path), accepted) from None

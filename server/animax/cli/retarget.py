@@ -78,7 +78,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="write .glb (TARGET plus the animation), .bvh or .npz; may be repeated (default: TARGET-CLIP.glb here)",
     )
     files.add_argument(
-        "--preview", metavar="FILE", type=Path, action="append", default=[], help="render an .mp4, .gif or .png strip"
+        "--preview",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="render an .mp4, .gif or .png strip; may be repeated",
     )
     files.add_argument("--json", action="store_true", help="report as JSON on stdout")
     _add_map(parser)

@@ -30,7 +30,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--url", metavar="URL", help="of the server's status page (--metrics-port); tells more than gRPC"
     )
-    add_server(parser, default=None)
+    add_server(parser, default=None, help=f"the server to ask (default: {LOCAL})")
     parser.add_argument("--once", action="store_true", help="show it once, for scripts")
     parser.add_argument("--json", action="store_true", help="as JSON, one object a line")
     parser.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (default: %(default)g)")
