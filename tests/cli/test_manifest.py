@@ -60,7 +60,7 @@ def test_a_clip_keeps_its_key_wherever_it_stands_and_loses_it_with_any_change(fo
     ("row", "says"),
     [
         ("hare.glb,waves,a.glb,2", "rig is 'hare.glb'"),
-        ("hero.glb,,a.glb,2", "prompt is None"),
+        ("hero.glb,,a.glb,2", "prompt is ''; accepted: a value"),
         ("hero.glb,waves,a.fbx,2", "output is 'a.fbx'; accepted: names that end in .glb, .bvh, .npz"),
         ("hero.glb,waves,hero.glb,2", "another file than the rig"),
         ("hero.glb,waves,a.glb,long", "seconds is 'long'; accepted: a number"),
@@ -92,6 +92,26 @@ def test_json_lines_too(folder, line, says):
     rows, problems = read(folder, line, "clips.jsonl")
     assert rows == []
     assert says in problems[0]
+
+
+def test_everything_that_is_wrong_with_a_row_is_told(folder):
+    _, problems = read(folder, "rig,prompt,output,seconds,fps\nhare.glb,,a.fbx,long,x\n,waves,a.glb,1,24\n")
+    told = [problem.partition(" is ")[0] for problem in problems]
+    assert told == [*(f"line 2: {name}" for name in ("rig", "output", "prompt", "seconds", "fps")), "line 3: rig"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("", "clips.csv", "rig, prompt, output among the columns"),
+        ("rig,prompt\nhero.glb,waves\n", "clips.csv", "the header is 'rig,prompt'"),
+        ("rig,prompt,output\n", "clips.csv", "at least one row"),
+        ("\n", "clips.jsonl", "at least one row"),
+    ],
+)
+def test_a_manifest_without_rows_or_columns_is_refused(folder, text, name, says):
+    with pytest.raises(OptionError, match=says):
+        read(folder, text, name)
 
 
 def test_two_rows_must_not_write_one_file(folder):

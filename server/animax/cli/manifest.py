@@ -6,10 +6,11 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from animax.cli.outputs import CLIP_SUFFIXES
 from animax.errors import AssetError, OptionError
@@ -18,8 +19,11 @@ from animax.request import Request, RootMode
 NEEDED = ("rig", "prompt", "output")
 NUMBERS: dict[str, type] = {"seconds": float, "fps": float, "seed": int, "guidance": float, "steps": int}
 SWITCHES = ("loop", "foot_cleanup")
+REQUEST = ("prompt", *NUMBERS, *SWITCHES, "root_mode")
+"""Columns that are fields of a ``Request``."""
 COLUMNS = (*NEEDED, *NUMBERS, *SWITCHES, "root_mode", "facing")
 FACING = re.compile(r"[+-]?[xyz]")
+T = TypeVar("T")
 TRUE, FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 
 
@@ -56,7 +60,7 @@ def read_manifest(path: Path) -> tuple[list[Row], list[str]]:
     Relative paths are relative to the manifest.
 
     Raises:
-        OptionError: the file is neither ``.csv`` nor ``.jsonl``.
+        OptionError: the file is neither ``.csv`` nor ``.jsonl``, has no rows, or lacks a column.
         AssetError: it is not UTF-8 text.
     """
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
@@ -68,28 +72,30 @@ def read_manifest(path: Path) -> tuple[list[Row], list[str]]:
     written: dict[Path, int] = {}
     try:
         for line, values in readers[path.suffix.lower()](path):
-            try:
-                row = _row(path.parent, line, values, hashes)
-                for output in row.outputs:
-                    if written.setdefault(output.resolve(), line) != line:
-                        raise OptionError(
-                            "output", str(output), f"another file than line {written[output.resolve()]}'s"
-                        )
-            except (OptionError, OSError) as error:
-                problems.append(f"line {line}: {error}")
-            else:
+            row, faults = _row(path.parent, line, values, hashes)
+            for output in row.outputs if row else ():
+                if (other := written.setdefault(output.resolve(), line)) != line:
+                    faults.append(OptionError("output", str(output), f"another file than line {other}'s"))
+            problems += [f"line {line}: {fault}" for fault in faults]
+            if row and not faults:
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise AssetError(f"{path.name} cannot be read: {error}; accepted: text in UTF-8") from None
+    if not rows and not problems:
+        raise OptionError("manifest", f"{path.name}, without rows", "at least one row")
     return rows, problems
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        columns = reader.fieldnames or ()
+        for name in NEEDED:
+            if name not in columns:
+                raise OptionError("the header", ",".join(columns), f"{', '.join(NEEDED)} among the columns")
         for values in reader:
             # DictReader keeps what has no column under None
-            yield reader.line_num, {name: value for name, value in values.items() if value not in (None, "")}
+            yield reader.line_num, {name: value or "" for name, value in values.items() if value or name in NEEDED}
 
 
 def _read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -101,29 +107,64 @@ def _read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield line, OptionError("the line", text, f"JSON ({error.msg})")
 
 
-def _row(folder: Path, line: int, values: Any, hashes: dict[Path, str]) -> Row:
+def _row(folder: Path, line: int, values: Any, hashes: dict[Path, str]) -> tuple[Row | None, list[Exception]]:
+    """A row, or all that is wrong with it."""
     if isinstance(values, OptionError):
-        raise values
+        return None, [values]
     if not isinstance(values, dict):
-        raise OptionError("the line", values, "a JSON object")
+        return None, [OptionError("the line", values, "a JSON object")]
+    faults: list[Exception] = []
+
+    def read(part: Callable[..., T], *given: Any) -> T | None:
+        try:
+            return part(*given)
+        except (OptionError, OSError) as error:
+            faults.append(error)
+            return None
+
     for name in values:
-        if name not in COLUMNS:
-            raise OptionError("the column", name, ", ".join(COLUMNS))
-    for name in NEEDED:
-        if name not in values:
-            raise OptionError(name, None, "a value in every row")
-    rig = folder / str(values["rig"])
+        read(_check_column, name)
+    rig = read(_rig, folder, values, hashes)
+    facing = read(_facing, values)
+    outputs = read(_outputs, folder, values)
+    fields: dict[str, Any] = {name: read(_field, name, values) for name in REQUEST if name in (*values, "prompt")}
+    request = None if faults else read(partial(Request, **fields))
+    if rig is None or request is None or facing is None or outputs is None:
+        return None, faults
+    return Row(line, rig, hashes[rig], request, facing, outputs), faults
+
+
+def _check_column(name: object) -> None:
+    if name not in COLUMNS:
+        raise OptionError("the column", name, ", ".join(COLUMNS))
+
+
+def _needed(name: str, values: dict[str, Any]) -> Any:
+    value = values.get(name)
+    if value in (None, "", []):
+        raise OptionError(name, value, "a value in every row")
+    return value
+
+
+def _rig(folder: Path, values: dict[str, Any], hashes: dict[Path, str]) -> Path:
+    name = str(_needed("rig", values))
+    rig = folder / name
     if rig not in hashes:
         if not rig.is_file():
-            raise OptionError("rig", str(values["rig"]), "a file that is there")
+            raise OptionError("rig", name, "a file that is there")
         hashes[rig] = hashlib.sha256(rig.read_bytes()).hexdigest()
+    return rig
+
+
+def _facing(values: dict[str, Any]) -> str:
     facing = str(values.get("facing", "")).strip().lower()
     if facing and not FACING.fullmatch(facing):
         raise OptionError("facing", facing, "+x, -x, +y, -y, +z, -z")
-    return Row(line, rig, hashes[rig], _request(values), facing, _outputs(folder, rig, values["output"]))
+    return facing
 
 
-def _outputs(folder: Path, rig: Path, value: Any) -> tuple[Path, ...]:
+def _outputs(folder: Path, values: dict[str, Any]) -> tuple[Path, ...]:
+    rig, value = folder / str(values.get("rig")), _needed("output", values)
     names = value if isinstance(value, list) else str(value).split(";")
     outputs = tuple(folder / str(name).strip() for name in names)
     for output in outputs:
@@ -134,20 +175,22 @@ def _outputs(folder: Path, rig: Path, value: Any) -> tuple[Path, ...]:
     return outputs
 
 
-def _request(values: dict[str, Any]) -> Request:
-    given: dict[str, Any] = {"prompt": str(values["prompt"])}
-    for name, kind in NUMBERS.items():
-        if name in values:
-            given[name] = _number(name, values[name], kind)
-    for name in SWITCHES:
-        if name in values:
-            given[name] = _switch(name, values[name])
-    if "root_mode" in values:
-        modes = [mode.value for mode in RootMode]
-        if values["root_mode"] not in modes:
-            raise OptionError("root_mode", values["root_mode"], ", ".join(modes))
-        given["root_mode"] = RootMode(values["root_mode"])
-    return Request(**given)
+def _field(name: str, values: dict[str, Any]) -> Any:
+    """Of a ``Request``."""
+    if name in NUMBERS:
+        return _number(name, values[name], NUMBERS[name])
+    if name in SWITCHES:
+        return _switch(name, values[name])
+    if name == "root_mode":
+        return _root_mode(values[name])
+    return str(_needed(name, values))
+
+
+def _root_mode(value: Any) -> RootMode:
+    modes = [mode.value for mode in RootMode]
+    if value not in modes:
+        raise OptionError("root_mode", value, ", ".join(modes))
+    return RootMode(value)
 
 
 def _number(name: str, value: Any, kind: type) -> Any:
