@@ -201,13 +201,14 @@ def test_a_bad_configuration_is_refused_by_name(name: str, value: object) -> Non
 
 
 SCRIPT = """
-    import asyncio, sys
+    import asyncio, logging, sys
     from animax.service import Server, ServerConfig
     from animax.service.server import run
     from tests.service.engine import FakeEngine, FakeModel
     from animax.service.generation import Writers
     from animax.service.models import ServedModels
 
+    logging.basicConfig(level="INFO", format="%(message)s")
     engine = FakeEngine(steps=int(sys.argv[1]), step_seconds=0.05)
     writers = Writers(lambda r, c: b"", lambda s, c: "")
 
@@ -226,7 +227,11 @@ SCRIPT = """
 async def test_sigterm_drains_and_a_second_one_insists(repository: Path, insist: bool) -> None:
     steps = 4000 if insist else 10
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(steps)], cwd=repository, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(steps)],
+        cwd=repository,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
@@ -248,6 +253,14 @@ async def test_sigterm_drains_and_a_second_one_insists(repository: Path, insist:
                 assert len((await stream).clip) == 60
         output = await asyncio.to_thread(process.stdout.read)
         assert process.wait(10) == 0
+        assert process.stderr is not None
+        said = process.stderr.read().splitlines()
+        once_more = ["told once more: ending at once"] if insist else []
+        assert [line for line in said if line.startswith(("told", "ended"))] == [
+            "told to end: what runs gets up to 20 s",
+            *once_more,
+            "ended",
+        ]
         done = int(output.split()[2])
         assert done < 100 if insist else done == 10
     finally:

@@ -343,13 +343,16 @@ async def run(server: Server, on_started: Callable[[Server], None] | None = None
     if on_started is not None:
         on_started(server)
     await asked.wait()
+    log.info("told to end: what runs gets up to %g s", server.config.grace_seconds)
     stopping = asyncio.create_task(server.stop())
     insisting = asyncio.create_task(insisted.wait())
     await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)
     insisting.cancel()
     if not stopping.done():
+        log.info("told once more: ending at once")
         stopping.cancel()
         await server.stop(at_once=True)
+    log.info("ended")
 
 
 def serve(config: ServerConfig | None = None, *, on_started: Callable[[Server], None] | None = None) -> None:
