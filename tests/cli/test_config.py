@@ -21,6 +21,20 @@ def test_check_tells_every_value_and_where_it_comes_from(tmp_path, monkeypatch, 
     assert "ANIMAX_SLOT is set" in told
 
 
+def test_check_fails_without_what_a_server_needs(tmp_path, capsys):
+    file = tmp_path / "animax.toml"
+    tables = '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\nclients = "ca.pem"\n[auth]\ntoken_file = "tokens"\n'
+    file.write_text(f'models = ["embedded", "nosuch"]\n{tables}')
+    assert main(["config", "check", str(file)]) == 1
+    told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["tls.certificate", "tls.key", "tls.clients", "auth.token_file", "models"]
+    for name in ("c.pem", "k.pem", "ca.pem", "tokens"):
+        (tmp_path / name).write_text("nothing")
+    assert main(["config", "check", str(file)]) == 1
+    told = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["tls", "auth.token_file,", "models"]
+
+
 @pytest.mark.parametrize("text", ["prot = 1", "port = 'x'", "port = ["])
 def test_check_fails_with_one_line(tmp_path, capsys, text):
     file = tmp_path / "animax.toml"

@@ -90,7 +90,8 @@ def test_a_variable_can_unset_what_the_file_sets(tmp_path):
     [
         ("prot = 3", {}, "prot (animax.toml)", "port"),
         ("[jobs]\nlane = 3", {}, "jobs.lane (animax.toml)", "jobs.lanes"),
-        ("[job]\nlanes = 3", {}, "job (animax.toml)", "jobs"),
+        ("[job]\nlanes = 3", {}, "job (animax.toml)", "tls, auth, jobs"),
+        ("[server]\nport = 3", {}, "server (animax.toml)", "tls, auth, jobs"),
         ('port = "many"', {}, "port (animax.toml)", "0 to 65535"),
         ("port = true", {}, "port (animax.toml)", "0 to 65535"),
         ("port = 70000", {}, "port (animax.toml)", "0 to 65535"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from animax.cli.options import new_command
-from animax.cli.status import DONE
+from animax.cli.status import DONE, FAILED
 
 EXAMPLES = """\
   animax config example > animax.toml
@@ -21,7 +22,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = new_command(commands, "config", "check a configuration, or print one to begin from", EXAMPLES)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     checking = actions.add_parser(
-        "check", help="print every value in force and where it comes from", allow_abbrev=False
+        "check",
+        help="print every value in force and where it comes from; fails without the files and models it names",
+        allow_abbrev=False,
     )
     checking.add_argument(
         "file", metavar="FILE", type=Path, nargs="?", help="TOML (default: $ANIMAX_CONFIG, else none)"
@@ -44,17 +47,22 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Print one line a setting; passwords are masked."""
+    """Print one line a setting; passwords are masked. Fails where a server would not start with what they name."""
     from animax.service.configuration.load import DEFAULT, in_force, unused_variables
+    from animax.service.configuration.named import unusable
 
-    values = in_force(options.file).values
+    settings = in_force(options.file)
+    values = settings.values
     width = max(len(value.key.name) for value in values)
     for value in values:
         origin = f"{value.origin} {value.place}".rstrip() if value.origin != DEFAULT else DEFAULT
         print(f"{value.key.name:<{width}} = {value.shown():<28} # {origin}")
     for name in unused_variables(os.environ):
         print(f"# {name} is set, but there is no such setting")
-    return DONE
+    found = unusable(settings)
+    for fault in found:
+        print(f"animax: {fault}", file=sys.stderr)
+    return FAILED if found else DONE
 
 
 def run_example(options: argparse.Namespace) -> int:

@@ -41,6 +41,11 @@ class Value:
     origin: str
     place: str = ""
 
+    @property
+    def told(self) -> str:
+        """Its name, and where it stands."""
+        return told(self.key.name, self.place)
+
     def shown(self) -> str:
         """As TOML would have it; without passwords."""
         return written(masked(self.key.name, self.value))
@@ -96,7 +101,7 @@ def in_force(
         return keys[name].variable if origin == ENVIRONMENT and name in keys else ""
 
     def named(name: str) -> str:
-        return f"{name} ({place(name)})" if place(name) else name
+        return told(name, place(name))
 
     try:
         checked = model(**_nested(merged)).model_dump(exclude_unset=True)
@@ -119,6 +124,11 @@ def unused_variables(environment: Mapping[str, str]) -> list[str]:
     known |= {FILE_VARIABLE, "ANIMAX_MODELS", "ANIMAX_TOKEN", "ANIMAX_TENSORRT_CACHE"}
     known |= {"ANIMAX_DATABASE_PASSWORD"}  # of deploy/compose.yaml
     return sorted(name for name in environment if name.startswith("ANIMAX_") and name not in known)
+
+
+def told(name: str, place: str) -> str:
+    """A key, and the file or variable that sets it."""
+    return f"{name} ({place})" if place else name
 
 
 def masked(name: str, value: Any) -> Any:
@@ -239,6 +249,8 @@ def _option_error(error: ValidationError, keys: Mapping[str, Key], named: Any) -
     while name and name not in keys and first["type"] != "extra_forbidden" and "." in name:
         name = name.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
+        if isinstance(first["input"], Mapping):
+            return OptionError(named(name), "no table", ", ".join(table for table in tables() if table))
         close = difflib.get_close_matches(name, [*tables(), *keys], 3, 0.6)
         table = name.rpartition(".")[0]
         accepted = ", ".join(close) or ", ".join(key for key in keys if keys[key].table == table) or ", ".join(keys)
