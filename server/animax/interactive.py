@@ -19,7 +19,7 @@ from animax.motion.continuation import HELD, Continuation
 from animax.motion.control import pin, resolve
 from animax.motion.steering import Steering
 from animax.pipeline import known_latents, make_condition, make_schedule, make_template, observe
-from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
+from animax.request import OnProgress, Progress, Request, ShouldStop, Stage, check_endless
 
 IntArray = NDArray[np.int64]
 
@@ -38,8 +38,7 @@ class Performance:
     """
 
     def __init__(self, rig: Rig, request: Request, model: Model, steering: Steering = Steering()) -> None:  # noqa: B008
-        if request.last_pose or request.pinned_poses or request.prompt_changes or request.joint_mask or request.loop:
-            raise OptionError("request", "a clip's controls", "first_pose alone: a performance has no end")
+        check_endless(request)
         if model.schedule.history_frames <= HELD:
             raise OptionError("history", model.schedule.history, f"slots of more than {HELD} frames in all")
         self._rig, self._request, self._model = rig, request, model
@@ -117,8 +116,9 @@ class Performance:
         if known is not None and self._controls is not None:
             pose = pin(Clip("", model.fps, pose), self._controls).pose
         self._take = take
+        cleaned = self._motion.cleaned(pose)
         with self._lock:
-            self._motion.add(pose, history)
+            self._motion.add(*cleaned, history)
 
     def finish(self) -> None:
         """No window follows: what is left may be taken."""

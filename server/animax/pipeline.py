@@ -17,7 +17,7 @@ from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import Condition, Known, Sample, Schedule, Take, nothing_known, sample
-from animax.errors import Cancelled
+from animax.errors import Cancelled, some_of
 from animax.motion.calibration import solve_drawn
 from animax.motion.clean import clean
 from animax.motion.clip import Clip
@@ -136,7 +136,18 @@ def animate(
             maps=model.space.maps(generated),
             fps=model.fps,
         )
-    return Animation(clip, request, run.timings, seen.confidence, seen.residual, rig.warnings)
+    warnings = (*rig.warnings, *prompt_warnings(request, model))
+    return Animation(clip, request, run.timings, seen.confidence, seen.residual, warnings)
+
+
+def prompt_warnings(request: Request, model: Model) -> list[str]:
+    """A sentence for each prompt of which the text encoder cannot read a word."""
+    said = []
+    for prompt in (request.prompt, *(change.prompt for change in request.prompt_changes)):
+        unknown = list(dict.fromkeys(model.text.unknown_words(prompt)))
+        if unknown:
+            said.append(f"the model cannot read {some_of(unknown)} in the prompt: it knows English words")
+    return said
 
 
 def make_template(rig: Rig, model: Model) -> Template:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from itertools import pairwise
+from typing import Any
 
 from animax.bone_map import BoneMap
 from animax.errors import OptionError
@@ -21,6 +23,8 @@ STEPS = (1, 64)
 ROOT_SCALE = (0.0, 10.0)
 """Of the travel of a clip that is retargeted."""
 MAX_SEED = 2**63 - 1
+MAX_VARIANTS = 8
+"""Clips of one request, on a server that is not configured otherwise and without one."""
 MAX_CONTROLS = 64
 """Pinned poses, and prompt changes, of one request."""
 MAX_NAMES = 2000
@@ -55,8 +59,7 @@ class PoseSource:
     rotations: tuple[tuple[str, tuple[float, float, float, float]], ...] = ()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise OptionError("pose", self.seconds, "seconds from 0 on")
+        check_number("pose", self.seconds, 0.0, math.inf)
         given = tuple((name, tuple(map(float, turn))) for name, turn in self.rotations)
         object.__setattr__(self, "rotations", given)
         _check_count("pose", len(given), MAX_NAMES, "joint rotations")
@@ -91,6 +94,7 @@ class PromptChange:
     prompt: str
 
     def __post_init__(self) -> None:
+        check_number("prompt_changes", self.at, 0.0, SECONDS[1])
         object.__setattr__(self, "prompt", checked_prompt(self.prompt))
 
 
@@ -109,6 +113,8 @@ class JointMask:
     base_clip: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.joints, str):
+            raise OptionError("joint_mask", self.joints, "a sequence of names")
         object.__setattr__(self, "joints", tuple(self.joints))
         if not 1 <= len(self.joints) <= MAX_NAMES:
             raise OptionError("joint_mask", f"{len(self.joints)} names", f"1 to {MAX_NAMES} names of joints")
@@ -152,26 +158,27 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_prompt(self.prompt))
-        object.__setattr__(self, "root_mode", RootMode(self.root_mode))
+        object.__setattr__(self, "root_mode", checked_root_mode(self.root_mode))
         for name, limits in (("seconds", SECONDS), ("fps", FPS), ("guidance", GUIDANCE), ("steps", STEPS)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and limits[0] <= value <= limits[1]):
-                raise OptionError(name, value, f"{limits[0]:g} to {limits[1]:g}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise OptionError("seed", self.seed, f"0 to {MAX_SEED}")
-        for name in ("pinned_poses", "prompt_changes"):
+            if getattr(self, name) is not None or name in ("seconds", "fps"):
+                check_number(name, getattr(self, name), *limits, whole=name == "steps")
+        check_number("seed", self.seed, 0, MAX_SEED, whole=True)
+        for name, kind in (("first_pose", PoseSource), ("last_pose", PoseSource), ("joint_mask", JointMask)):
+            _check_kind(name, getattr(self, name), (kind, type(None)))
+        for name, member in (("pinned_poses", PinnedPose), ("prompt_changes", PromptChange)):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             _check_count(name, len(getattr(self, name)), MAX_CONTROLS, "of them")
+            for control in getattr(self, name):
+                _check_kind(name, control, (member,))
         for pin in self.pinned_poses:
-            if not 0 <= pin.at <= self.seconds:
-                raise OptionError("pinned_poses", pin.at, f"seconds within the clip, 0 to {self.seconds:g}")
+            check_number("pinned_poses", pin.at, 0.0, self.seconds)
         times = [0.0, *(change.at for change in self.prompt_changes), self.seconds]
         if any(not a < b for a, b in pairwise(times)):
             accepted = f"rising seconds between 0 and {self.seconds:g}, both left out"
             raise OptionError("prompt_changes", times[1:-1], accepted)
         for name in ("last_pose", "prompt_changes"):
             if self.loop and getattr(self, name):
-                raise OptionError(name, getattr(self, name), "nothing with loop: a loop has neither end nor order")
+                raise OptionError(name, "given", "nothing with loop: a loop has neither end nor order")
 
     @property
     def pins(self) -> tuple[PinnedPose, ...]:
@@ -184,12 +191,50 @@ class Request:
         return asdict(self)
 
 
+def check_endless(request: Request) -> None:
+    """Raise ``OptionError`` where a request asks of a performance, which has no end, what only a clip has."""
+    for name in ("last_pose", "pinned_poses", "prompt_changes", "joint_mask", "loop"):
+        if getattr(request, name):
+            raise OptionError(name, "given", "first_pose alone: a performance has no end")
+
+
+def check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    """Raise ``OptionError`` for what is no number, or none within ``low`` and ``high``."""
+    accepted = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
+    if whole and high > 2**53:
+        accepted = f"{low} to {high}"
+    kind = numbers.Integral if whole else numbers.Real
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or value == math.inf:
+        raise OptionError(name, value, accepted)
+
+
+def checked_root_mode(value: object) -> RootMode:
+    """A root mode, also by its value.
+
+    Raises:
+        OptionError: there is none like this.
+    """
+    try:
+        return RootMode(value)
+    except ValueError:
+        raise OptionError("root_mode", value, ", ".join(RootMode)) from None
+
+
+def _check_kind(name: str, value: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        accepted = " or ".join("None" if kind is type(None) else f"a {kind.__name__}" for kind in kinds)
+        raise OptionError(name, value, accepted)
+
+
 def checked_prompt(prompt: str) -> str:
     """The prompt with runs of blanks made one.
 
     Raises:
         OptionError: it is blank, too long, or no text.
     """
+    if not isinstance(prompt, str):
+        raise OptionError("prompt", prompt, f"1 to {MAX_PROMPT} characters")
     text = prompt.strip()
     if not text:
         raise OptionError("prompt", prompt, f"1 to {MAX_PROMPT} characters that are not all blank")
@@ -227,9 +272,10 @@ class RetargetRequest:
 
     def __post_init__(self) -> None:
         for name, limits in (("fps", FPS), ("root_scale", ROOT_SCALE)):
-            value = getattr(self, name)
-            if value is not None and not limits[0] <= value <= limits[1]:
-                raise OptionError(name, value, f"{limits[0]:g} to {limits[1]:g}")
+            if getattr(self, name) is not None or name == "root_scale":
+                check_number(name, getattr(self, name), *limits)
+        if self.root_mode is not None:
+            object.__setattr__(self, "root_mode", checked_root_mode(self.root_mode))
         if self.only_given and self.bones is None:
             raise OptionError("only_given", True, "a bone map that is given")
 

@@ -82,6 +82,22 @@ def from_matrix(m: ArrayLike) -> Array:
     return normalise(np.take_along_axis(candidates, best[..., None, None], axis=-2)[..., 0, :])
 
 
+def nearest(linear: ArrayLike) -> Array:
+    """The rotation matrices (..., 3, 3) nearest to linear maps (..., 3, 3): scale, shear and mirror taken out (polar
+    factor by singular values, the least of which gives way where the map mirrors)."""
+    u, _, vt = np.linalg.svd(np.asarray(linear, np.float64))
+    sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    u[..., :, 2] *= sign[..., None]
+    return np.asarray(u @ vt)
+
+
+def skew(v: ArrayLike) -> Array:
+    """[v]ₓ (..., 3, 3), the matrices of the cross product with v (..., 3)."""
+    x, y, z = np.moveaxis(np.asarray(v, np.float64), -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([np.stack(row, axis=-1) for row in ([o, -z, y], [z, o, -x], [-y, x, o])], axis=-2)
+
+
 def from_rotation_vector(v: ArrayLike) -> Array:
     """Unit quaternions (..., 4) of rotation vectors (..., 3), radians (exponential map)."""
     v = np.asarray(v, np.float64)

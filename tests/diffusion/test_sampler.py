@@ -367,6 +367,10 @@ def test_the_prompt_changes_at_its_frame():
     np.testing.assert_array_equal(made.pose[:, :20], plain.pose[:, :20])
     windows = plan(60, schedule, condition().text, [(20, other)])
     assert [(w.begin, w.end, w.history) for w in windows] == [(0, 20, 0), (20, 44, 9), (44, 60, 9)]
+    # a change that falls on the first frame leaves nothing to the prompt before
+    first = plan(60, schedule, condition().text, [(0, other)])
+    assert [(w.begin, w.end) for w in first] == [(0, 33), (33, 57), (57, 60)]
+    assert all(w.text is other for w in first)
     # early changes have less history to go on from
     assert [w.history for w in plan(40, schedule, other, [(3, other), (6, other)])] == [0, 1, 5, 9]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from animax import rotations
-from animax.motion.continuation import HELD, Continuation, carriers
+from animax.motion.body import carriers
+from animax.motion.continuation import HELD, Continuation
 from animax.motion.steering import Steering
 from animax.request import RootMode
 
@@ -27,7 +28,7 @@ def performed(motion, truths, *, count=1000, steering=Steering()):  # noqa: B008
     begin, frames = 0, []
     for truth in truths:
         history = HISTORY if begin else 0
-        motion.add(truth[begin - history : begin - history + WINDOW], history)
+        motion.add(*motion.cleaned(truth[begin - history : begin - history + WINDOW]), history)
         begin += WINDOW - history
         while motion.available:
             frames.append(motion.take(min(count, motion.available), steering))
@@ -74,7 +75,7 @@ def test_windows_that_differ_are_joined_without_a_jump(fps):
 def test_the_last_frames_of_a_window_wait_for_the_next():
     motion = continuation()
     truth = random_pose(RIG, WINDOW)
-    motion.add(truth, 0)
+    motion.add(*motion.cleaned(truth), 0)
     assert motion.available <= WINDOW - HELD
     motion.finish()
     assert motion.available == WINDOW
@@ -88,6 +89,14 @@ def test_twice_the_speed_is_half_the_frames():
     )
     assert abs(len(slow) - 2 * len(fast)) <= 2
     np.testing.assert_allclose(rotations.between(slow[::2][: len(fast) - 1], fast[:-1][: len(slow[::2])]), 0, atol=0.02)
+
+
+@pytest.mark.parametrize(("fps", "speed"), [(1.0, 1.0), (3.0, 1.0), (8.0, 4.0), (12.0, 4.0)])
+def test_steps_longer_than_what_is_kept_leave_a_frame_to_go_on_from(fps, speed):
+    truth = random_pose(RIG, WINDOW + 2 * (WINDOW - HISTORY))
+    steering = Steering(speed)
+    turned, _ = performed(continuation(fps, steering=steering), [truth] * 3, steering=steering)
+    assert abs(len(turned) - len(truth.rotations) / (speed * NATIVE / fps)) < 2
 
 
 def test_turning_turns_the_whole_body_about_up():

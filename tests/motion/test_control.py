@@ -171,3 +171,17 @@ def test_what_the_rig_lacks_is_named(rig, request_, name):
 def test_a_time_after_the_end_of_the_clip_is_named(rig, clip_name):
     with pytest.raises(OptionError, match="the length of"):
         resolve(rig, Request("x", first_pose=PoseSource(clip_name, 999.0)))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("x", seconds=2, loop=True, first_pose=PoseSource(), pinned_poses=(PinnedPose(2.0, PoseSource()),)),
+        Request("x", seconds=1.02, last_pose=PoseSource(), pinned_poses=(PinnedPose(1.0, PoseSource()),)),
+        Request("x", seconds=2, pinned_poses=(PinnedPose(1.0, PoseSource()), PinnedPose(1.01, PoseSource()))),
+    ],
+    ids=["around a loop", "at the end", "close together"],
+)
+def test_two_poses_of_one_frame_are_refused(rig, request_):
+    with pytest.raises(OptionError, match="one pose for each frame of 1/30 s, first and last"):
+        resolve(rig, request_)

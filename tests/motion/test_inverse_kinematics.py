@@ -101,7 +101,7 @@ def test_nearest_rotation_agrees_with_scipy():
     random = np.random.default_rng(2)
     for _ in range(20):
         a, b = random.normal(size=(2, 4, 3))
-        ours = ik._nearest_rotation(np.einsum("ni,nj->ij", a, b))
+        ours = rotations.nearest(np.einsum("ni,nj->ij", a, b))
         np.testing.assert_allclose(ours, Rotation.align_vectors(a, b)[0].as_matrix(), atol=1e-7)
 
 

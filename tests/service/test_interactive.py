@@ -90,7 +90,7 @@ class FakePerformance:
             skeleton = self.rig.skeleton
             turn = rotations.from_rotation_vector(angle[:, None, None] * np.array([1.0, 0.0, 0.0]))
             local = rotations.multiply(skeleton.rest.rotations, np.repeat(turn, len(skeleton), axis=1))
-            self.motion.add(skeleton.posed(rotations=local), history)
+            self.motion.add(*self.motion.cleaned(skeleton.posed(rotations=local)), history)
             self.begin += 33 - history
         finally:
             stage.running -= 1

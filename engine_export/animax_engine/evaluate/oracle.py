@@ -238,9 +238,7 @@ def _thinned(mesh: Mesh) -> Mesh:
 
 def _rotations(globals_: Array) -> Array:
     """Rotations (..., 4) of world matrices, scale and shear taken out."""
-    u, _, vt = np.linalg.svd(globals_[..., :3, :3])
-    m = u @ vt
-    return rotations.from_matrix(m * np.linalg.det(m)[..., None, None])
+    return rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
 
 
 def _codec(name: str) -> tuple[PoseMapCodec, int]:

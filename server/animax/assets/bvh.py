@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from animax import rotations
 from animax.assets.joint_names import unique_names
 from animax.assets.skeleton import Skeleton
 from animax.errors import RigError
@@ -80,15 +81,12 @@ def _turns(skeleton: Skeleton, rest: Array, world: Array) -> Array:
     regular = np.linalg.cond(linear / np.where(scale > 0, scale, 1.0)[:, None, None]) < 1e6
     regular &= scale > 1e-12
     inverse = np.linalg.inv(np.where(regular[:, None, None], linear, np.eye(3)))
-    u, _, vt = np.linalg.svd(np.where(regular[:, None, None], world[..., :3, :3] @ inverse, np.eye(3)))
-    flip = np.ones((*u.shape[:-2], 1, 3))
-    flip[..., 0, 2] = np.sign(np.linalg.det(u @ vt))
-    turns = (u * flip) @ vt
+    turns = rotations.nearest(np.where(regular[:, None, None], world[..., :3, :3] @ inverse, np.eye(3)))
     # a joint scaled to nothing turns as its parent does
     for joint in np.flatnonzero(~regular):
         parent = skeleton.parents[joint]
         turns[:, joint] = turns[:, parent] if parent >= 0 else np.eye(3)
-    return np.asarray(turns)
+    return turns
 
 
 def _euler(turns: Array) -> Array:

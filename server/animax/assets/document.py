@@ -27,7 +27,6 @@ JSON_CHUNK = 0x4E4F534A
 BIN_CHUNK = 0x004E4942
 MAX_CHUNKS = 64
 PIECE = 1 << 20
-ReadFile = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, eq=False)

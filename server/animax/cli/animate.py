@@ -24,12 +24,11 @@ from animax.cli.options import (
     positive,
     request_of,
 )
-from animax.cli.progress import TITLES, ProgressDisplay
+from animax.cli.progress import ProgressDisplay
 from animax.cli.server_options import add_server, check_local, connection_of
 from animax.cli.status import DONE
-from animax.errors import Cancelled, OptionError, StreamError
-from animax.request import MAX_SEED, Request
-from animax.variants import MAX_VARIANTS
+from animax.errors import OptionError, StreamError
+from animax.request import MAX_SEED, MAX_VARIANTS, Request
 
 if TYPE_CHECKING:
     from animax.assets.rig import Rig
@@ -184,11 +183,8 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
         stack.enter_context(stream)
 
         def show(progress: Any) -> None:
-            if interruption():
-                raise Cancelled("interrupted")
-            stage = stages.get(progress.stage)
-            what = TITLES[stage] if stage else f"queued, {progress.queue_position} before this one"
-            display.show(what, progress.fraction / options.variants)
+            display.request = progress.variant
+            display.remote(progress, interruption, progress.fraction * options.variants - progress.variant)
 
         result = stream.collect(show)
     if result.skeleton.names != rig.skeleton.names:
@@ -197,7 +193,8 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
     model = {"name": header.model.name, "sha256": header.model.sha256, "provider": header.model.provider}
     for clip, summary in zip(result.clips, result.summary.clips, strict=True):
         timings = {stages[t.stage].value: t.seconds for t in summary.timings if t.stage in stages}
-        yield Generated(clip, summary.seed, summary.confidence, timings, (), model)
+        warnings = tuple(dict.fromkeys(warning for warning in result.warnings if warning not in rig.warnings))
+        yield Generated(clip, summary.seed, summary.confidence, timings, warnings, model)
 
 
 def write(files: outputs.Outputs, variant: int, rig: Rig, clip: Clip, display: ProgressDisplay) -> list[Path]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
+from animax.errors import Cancelled
 from animax.request import Progress, Stage
 
 WIDTH = 24
@@ -50,6 +52,19 @@ class ProgressDisplay:
         """An ``OnProgress``."""
         step = f" {progress.step}/{progress.steps}" if progress.step else ""
         self.show(f"{TITLES[progress.stage]}{step if self._terminal else ''}", progress.fraction)
+
+    def remote(self, progress: Any, interrupted: Callable[[], bool], fraction: float) -> None:
+        """Show a server's ``Progress`` message: ``fraction`` of the request at hand.
+
+        Raises:
+            Cancelled: ``interrupted`` said so.
+        """
+        from animax.wire.request import STAGES
+
+        if interrupted():
+            raise Cancelled("interrupted")
+        stage = next((stage for stage, value in STAGES.items() if value == progress.stage), None)
+        self.show(TITLES[stage] if stage else f"queued, {progress.queue_position} before this one", fraction)
 
     def show(self, what: str, fraction: float = 0.0) -> None:
         """Show what is being done and how much of the request at hand is done."""

@@ -16,10 +16,10 @@ from animax.cli import outputs
 from animax.cli.animate import warn
 from animax.cli.interruption import Interruption
 from animax.cli.options import add_stance, existing_file, new_command
-from animax.cli.progress import TITLES, ProgressDisplay
+from animax.cli.progress import ProgressDisplay
 from animax.cli.server_options import add_server, check_local, connection_of
 from animax.cli.status import DONE
-from animax.errors import Cancelled, OptionError
+from animax.errors import OptionError
 from animax.request import FPS, RetargetRequest, RootMode
 
 if TYPE_CHECKING:
@@ -324,19 +324,8 @@ class _Remote:
         return self.client.map_bones(self._clip(), self.target_id, request, facing=self._target_facing())
 
     def make(self, which: str | int, request: RetargetRequest) -> Made:
-        from animax.wire.request import STAGES
-
-        stages = {value: stage for stage, value in STAGES.items()}
         with Interruption() as interruption, self._retarget(which, request) as stream:
-
-            def show(progress: Any) -> None:
-                if interruption():
-                    raise Cancelled("interrupted")
-                stage = stages.get(progress.stage)
-                what = TITLES[stage] if stage else f"queued, {progress.queue_position} before this one"
-                self.display.show(what, progress.fraction)
-
-            result = stream.collect(show)
+            result = stream.collect(lambda progress: self.display.remote(progress, interruption, progress.fraction))
         assert result.bones is not None
         return Made(result.clip, result.bones, result.summary.clips[0].confidence, result.warnings)
 

@@ -39,6 +39,9 @@ class PromptEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """States (B, T, width)."""
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Words that the encoder cannot read."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:

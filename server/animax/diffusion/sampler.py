@@ -242,7 +242,7 @@ def plan(
         even: share the frames out evenly over the windows, so that the last one has room to arrive at a pinned pose.
     """
     out: list[Window] = []
-    stretches = [(0, text), *((at, states) for at, states in changes if 0 < at < frames)]
+    stretches = [(0, text), *((at, states) for at, states in changes if at < frames)]
     ends = [at for at, _ in stretches[1:]] + [frames]
     for (begin, states), end in zip(stretches, ends, strict=True):
         while begin < end:

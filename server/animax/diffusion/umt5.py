@@ -55,6 +55,10 @@ class PieceEncoder:
         """States (B, T, width) of B texts, run one by one; what is longer than T pieces is cut off."""
         return np.stack([self._encode(text) for text in texts])
 
+    def unknown_words(self, text: str) -> list[str]:  # noqa: ARG002
+        """None: its pieces spell every script."""
+        return []
+
     def _encode(self, text: str) -> NDArray[np.float32]:
         ids = self._tokenizer.encode(text).ids
         pieces, mask = np.zeros((2, 1, self.tokens), np.int32)

@@ -1,10 +1,13 @@
-"""The joint that stands for a body's place."""
+"""The joints that stand for a body's place and carry it."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from animax.assets.rig import Rig
+
+IntArray = NDArray[np.int64]
 
 WHOLE = 0.9
 """Share of all skin weight that still counts as the whole body."""
@@ -24,3 +27,12 @@ def body_root(rig: Rig) -> int:
     candidates = rig.deforming if len(rig.deforming) else np.arange(len(skeleton))
     whole = candidates[subtree[candidates] >= WHOLE * subtree[candidates].max()]
     return int(whole[-1])
+
+
+def carriers(rig: Rig) -> IntArray:
+    """The joints that carry the whole body: deforming joints without a deforming joint above them."""
+    deforming = set(rig.deforming.tolist())
+    carried = np.zeros(len(rig.skeleton), bool)
+    for joint, parent in enumerate(rig.skeleton.parents):
+        carried[joint] = parent >= 0 and (carried[parent] or int(parent) in deforming)
+    return np.array([joint for joint in sorted(deforming) if not carried[joint]], np.int64)

@@ -121,7 +121,7 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
     skeleton = rig.skeleton
     turned, translations = clip.pose.rotations.copy(), clip.pose.translations.copy()
     globals_ = skeleton.globals(clip.pose)
-    before = _orientations(globals_)
+    before = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
     ends = {i: stances.legs[i].ends(globals_) + shift[:, i] for i in moved}
     for i in moved:
         leg = stances.legs[i]
@@ -131,14 +131,14 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             translations[:, leg.foot] += np.linalg.solve(linear, shift[:, i, :, None])[..., 0]
     for _ in range(6):
         globals_ = skeleton.globals(replace(clip.pose, rotations=turned, translations=translations))
-        now = _orientations(globals_)
+        now = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
         for i in moved:
             leg = stances.legs[i]
             if not leg.joints:
                 continue
             end = leg.ends(globals_)
             arms = end[:, None] - globals_[:, list(leg.joints)][..., :3, 3]
-            jacobian = -_skew(arms)  # (F, n, 3, 3)
+            jacobian = -rotations.skew(arms)  # (F, n, 3, 3)
             square = np.einsum("fnij,fnkj->fik", jacobian, jacobian)
             square += (0.02 * leg.length) ** 2 * np.eye(3)
             pull = np.linalg.solve(square, (ends[i] - end)[..., None])
@@ -147,7 +147,7 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             in_parent = rotations.rotate(rotations.conjugate(now[:, skeleton.parents[joints]]), turn)
             turned[:, joints] = rotations.multiply(rotations.from_rotation_vector(in_parent), turned[:, joints])
     globals_ = skeleton.globals(replace(clip.pose, rotations=turned, translations=translations))
-    now = _orientations(globals_)
+    now = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
     for i in moved:
         leg = stances.legs[i]
         if leg.joints and leg.has_foot and leg.ankle is None:
@@ -186,17 +186,6 @@ def _corrections(clip: Clip, rig: Rig, stances: Stances) -> Array:
         middle = slice(frames, 2 * frames) if clip.loop else slice(None)
         out[:, i] = shift[middle]
     return out
-
-
-def _orientations(globals_: Array) -> Array:
-    m = globals_[..., :3, :3]
-    return rotations.from_matrix(m / np.cbrt(np.linalg.det(m))[..., None, None])
-
-
-def _skew(v: Array) -> Array:
-    x, y, z = np.moveaxis(v, -1, 0)
-    o = np.zeros_like(x)
-    return np.stack([np.stack(row, axis=-1) for row in ([o, -z, y], [z, o, -x], [-y, x, o])], axis=-2)
 
 
 def _velocity(positions: Array, fps: float, *, loop: bool) -> Array:

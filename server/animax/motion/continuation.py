@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from animax import rotations
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
-from animax.motion.body import body_root
+from animax.motion.body import body_root, carriers
 from animax.motion.clip import Clip
 from animax.motion.contacts import find_stances, plant_feet
 from animax.motion.resample import sample
@@ -69,13 +69,9 @@ class Continuation:
         self.carriers = carriers(rig)
         self.moving = below(rig, self.carriers)
 
-    def add(self, pose: Pose, history: int) -> None:
-        """Take a window in.
-
-        Args:
-            pose: all its frames, the history included.
-            history: frames at its beginning that are known from the window before; at least ``HELD`` after the first.
-        """
+    def cleaned(self, pose: Pose) -> tuple[Pose, Array]:
+        """All frames of a window with their feet held, and the velocity (F, 3) at which the body covers ground. Depends
+        on nothing that was read, hence needs no lock."""
         clip = Clip("", self._native_fps, pose)
         velocity = np.zeros((len(clip), 3))
         if self._root_mode is RootMode.FIXED_BASE:
@@ -86,12 +82,21 @@ class Continuation:
                 clip = plant_feet(clip, self._rig, stances)
             if self._root_mode is RootMode.ROOT_MOTION:
                 velocity = -stances.ground_velocity
-        if self._frames is None:
-            first, pose = 0, clip.pose
-        else:
+        return clip.pose, velocity
+
+    def add(self, pose: Pose, velocity: Array, history: int) -> None:
+        """Take a window in.
+
+        Args:
+            pose: its frames, ``cleaned``, the history included.
+            velocity: see there.
+            history: frames at its beginning that are known from the window before; at least ``HELD`` after the first.
+        """
+        first = 0
+        if self._frames is not None:
             first = history - HELD
-            pose, velocity = self._joined(clip.pose, velocity, first)
-        last = len(clip) - HELD
+            pose, velocity = self._joined(pose, velocity, first)
+        last = len(velocity) - HELD
         self._append(pose[first:last], velocity[first:last])
         self._tail = pose[last:], velocity[last:]
 
@@ -161,7 +166,9 @@ class Continuation:
         self._velocity = np.concatenate([self._velocity, velocity])
 
     def _forget(self, frames: int) -> None:
+        """Drop frames that were read, but never the last, which the next window goes on from."""
         assert self._frames is not None
+        frames = min(frames, len(self._velocity) - 1)
         self._frames, self._velocity = self._frames[frames:], self._velocity[frames:]
         self._at -= frames
 
@@ -174,22 +181,13 @@ class Continuation:
             parent = int(skeleton.parents[joint])
             above = globals_[:, parent] if parent >= 0 else np.broadcast_to(np.eye(4), (len(turns), 4, 4))
             linear = above[:, :3, :3]
-            axes = linear / np.cbrt(np.linalg.det(linear))[:, None, None]
+            axes = rotations.nearest(linear)
             own = rotations.from_matrix(np.swapaxes(axes, -1, -2) @ turns @ axes)
             turned[:, joint] = rotations.multiply(own, turned[:, joint])
             head = globals_[:, joint, :3, 3]
             goal = np.einsum("fij,fj->fi", turns, head - self._pivot) + self._pivot + places
             moved[:, joint] += np.linalg.solve(linear, (goal - head)[..., None])[..., 0]
         return replace(pose, rotations=rotations.normalise(turned), translations=moved)
-
-
-def carriers(rig: Rig) -> IntArray:
-    """The joints that carry the whole body: deforming joints without a deforming joint above them."""
-    deforming = set(rig.deforming.tolist())
-    carried = np.zeros(len(rig.skeleton), bool)
-    for joint, parent in enumerate(rig.skeleton.parents):
-        carried[joint] = parent >= 0 and (carried[parent] or int(parent) in deforming)
-    return np.array([joint for joint in sorted(deforming) if not carried[joint]], np.int64)
 
 
 def below(rig: Rig, tops: IntArray) -> IntArray:

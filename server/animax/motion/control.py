@@ -6,6 +6,7 @@ The sampler gets both as known latents, so that the rest of the motion fits them
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from animax.motion.body import body_root
 from animax.motion.clip import Clip
 from animax.motion.legs import find_legs
 from animax.motion.loop import close_loop
-from animax.motion.resample import sample
+from animax.motion.resample import frame_count, sample
 from animax.motion.travel import remove_travel
 from animax.request import JointMask, PoseSource, Request
 
@@ -93,10 +94,6 @@ def resolve(rig: Rig, request: Request) -> Controls | None:
     mask = request.joint_mask
     if not request.pins and mask is None:
         return None
-    frames = [round(pinned.at * request.fps) for pinned in request.pins]
-    if len(set(frames)) < len(frames):
-        seen = [pinned.at for pinned in request.pins]
-        raise OptionError("pinned_poses", seen, f"one pose for each frame of 1/{request.fps:g} s")
     clips: dict[str, Clip] = {}
     pins = []
     for pinned in request.pins:
@@ -108,7 +105,15 @@ def resolve(rig: Rig, request: Request) -> Controls | None:
         base = _clip_of(rig, mask.base_clip, "joint_mask.base_clip", clips)
         base = close_loop(base) if request.loop else base
     kept = np.zeros(len(rig.skeleton), bool) if mask is None else ~_chosen(rig, mask)
-    return Controls(tuple(pins), kept, base, request.seconds, request.loop)
+    controls = Controls(tuple(pins), kept, base, request.seconds, request.loop)
+    frames = controls.pinned_frames(frame_count(request.seconds, request.fps, loop=request.loop), request.fps)
+    for (before, a), (after, b) in combinations(zip(request.pins, frames, strict=True), 2):
+        if a == b:
+            what = f"poses at {before.at:g} s and {after.at:g} s"
+            raise OptionError(
+                "pinned_poses", what, f"one pose for each frame of 1/{request.fps:g} s, first and last included"
+            )
+    return controls
 
 
 def keep(clip: Clip, rig: Rig, controls: Controls) -> Clip:

@@ -204,7 +204,7 @@ def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
             seen = points.points[:, heads[children]] - points.points[:, heads[joint], None]
             rest = tree.arms[children]
             if np.linalg.matrix_rank(rest, tol=0.15 * np.linalg.norm(rest)) >= 2:
-                delta[:, joint] = _nearest_rotation(np.einsum("fci,cj->fij", seen, rest))
+                delta[:, joint] = rotations.nearest(np.einsum("fci,cj->fij", seen, rest))
             else:
                 before = np.einsum("fij,j->fi", above, rest.sum(axis=0))
                 delta[:, joint] = rotations.to_matrix(rotations.shortest_arc(before, seen.sum(axis=1))) @ above
@@ -417,12 +417,12 @@ def _start(tree: _Tree, targets: Array, information: Array, shown: Array, spread
         mean_seen = np.einsum("fm,fmi->fi", weight, targets[:, which]) / total[:, None]
         seen = targets[:, which] - mean_seen[:, None]
         covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
-        delta[:, joint] = _nearest_rotation(covariance + prior * above)
+        delta[:, joint] = rotations.nearest(covariance + prior * above)
         clear = shown[:, tree.owners[joint]] >= 0.5
         if np.any(clear) and not np.all(clear):
             turned = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
             carried = above @ rotations.to_matrix(_turns_between(turned, np.flatnonzero(clear)))
-            delta[~clear, joint] = _nearest_rotation((covariance + prior * carried)[~clear])
+            delta[~clear, joint] = rotations.nearest((covariance + prior * carried)[~clear])
         if joint in slot:
             found = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
             place = np.einsum("fji,fj->fi", above, found - base) - tree.arms[joint]
@@ -460,16 +460,6 @@ def _arm_from(tree: _Tree, joint: int, ancestor: int) -> Array:
         arm = arm + tree.arms[joint]
         joint = int(tree.parents[joint])
     return arm
-
-
-def _nearest_rotation(matrices: Array) -> Array:
-    """The rotations (..., 3, 3) nearest to ``matrices`` (Kabsch: reflections excluded)."""
-    u, _, vt = np.linalg.svd(matrices)
-    sign = np.sign(np.linalg.det(u @ vt))
-    u = u.copy()
-    u[..., :, 2] *= np.where(sign == 0, 1.0, sign)[..., None]
-    rotation: Array = u @ vt
-    return rotation
 
 
 def _normal_equations(
@@ -521,10 +511,10 @@ def _normal_equations(
     for place, top in enumerate(tree.movers):
         axes = np.swapaxes(move_axes[:, place], -1, -2)[:, None]
         under = np.flatnonzero(tree.above[top])
-        cross[:, place, under] = -axes @ _skew(lever[:, under]) @ frame_axes[:, under]
+        cross[:, place, under] = -axes @ rotations.skew(lever[:, under]) @ frame_axes[:, under]
         over = np.flatnonzero(tree.above[:, top] & (np.arange(joints) != top))
         arms = first[:, top, None] - zeroth[:, top, None, None] * h[:, over]
-        cross[:, place, over] = -axes @ _skew(arms) @ frame_axes[:, over]
+        cross[:, place, over] = -axes @ rotations.skew(arms) @ frame_axes[:, over]
     local_torque = np.einsum("fnji,fnj->fni", frame_axes, torque)
 
     if joints > tree.turns:
@@ -554,13 +544,6 @@ def _normal_equations(
     pull = np.einsum("ftji,ftj->fti", move_axes, force[:, tree.movers])
     gradient = np.concatenate([local_torque.reshape(frames, -1), pull.reshape(frames, -1)], axis=-1)
     return hessian, gradient
-
-
-def _skew(v: Array) -> Array:
-    """[v]ₓ (..., 3, 3), the matrix of the cross product with v (..., 3)."""
-    x, y, z = np.moveaxis(v, -1, 0)
-    o = np.zeros_like(x)
-    return np.stack([np.stack(row, axis=-1) for row in ([o, -z, y], [z, o, -x], [-y, x, o])], axis=-2)
 
 
 def _solve_in_time(blocks: Array, right: Array, coupling: Array, damping: float) -> Array:

@@ -120,7 +120,7 @@ def find_legs(rig: Rig) -> tuple[Leg, ...]:
         near = mine & (heights - ground <= max(GROUND * tall, float(np.percentile(heights[mine] - ground, 20))))
         sole = vertices[near].mean(axis=0)
         chain = _chain(rig, joint, root, skinned, extent, sole) if carried[joint] else ()
-        if not is_foot and joint != root:
+        if not is_foot:
             chain = (*chain, joint)
         separate = not carried[joint]
         path = np.concatenate([heads[[*chain, *(() if joint in chain else (joint,))]], sole[None]])

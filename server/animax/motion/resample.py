@@ -33,14 +33,17 @@ def resample(clip: Clip, fps: float, *, seconds: float | None = None) -> Clip:
         raise OptionError("fps", fps, "a number above 0")
     frames = len(clip)
     if clip.loop:
-        period = frames / clip.fps if seconds is None else seconds
-        count = max(1, round(period * fps))
+        count = frame_count(frames / clip.fps if seconds is None else seconds, fps, loop=True)
         at = (frames / count) * np.arange(count, dtype=np.float64)
     else:
-        length = clip.seconds if seconds is None else seconds
-        count = int(np.floor(length * fps + 1e-6)) + 1
+        count = frame_count(clip.seconds if seconds is None else seconds, fps)
         at = np.minimum((clip.fps / fps) * np.arange(count, dtype=np.float64), frames - 1.0)
     return replace(clip, fps=float(fps), pose=sample(clip.pose, at, loop=clip.loop))
+
+
+def frame_count(seconds: float, fps: float, *, loop: bool = False) -> int:
+    """Frames of a clip: of a loop those of its period, of another one also that at its end."""
+    return max(1, round(seconds * fps)) if loop else int(np.floor(seconds * fps + 1e-6)) + 1
 
 
 def sample(pose: Pose, at: Array, *, loop: bool = False) -> Pose:

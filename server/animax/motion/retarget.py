@@ -14,7 +14,7 @@ from animax import rotations
 from animax.assets.rig import Rig
 from animax.bone_map import BoneMap, ChainPair
 from animax.errors import OptionError
-from animax.motion.body import body_root
+from animax.motion.body import body_root, carriers
 from animax.motion.bone_matching import bone_words, chain_tip, map_bones
 from animax.motion.clip import Clip
 
@@ -85,7 +85,7 @@ def retarget(
     skeleton = target.skeleton
     wanted: dict[int, Array] = {}
     places: dict[int, Array] = {}
-    top = _tops(target)
+    top = set(carriers(target).tolist())
     for limb in limbs_of(_links(bones, source, target), source, target):
         tilt = _alignment(source, target, limb, basis) if align else rotations.IDENTITY
         for joint, below, above, part in limb:
@@ -112,9 +112,7 @@ def retarget(
 
 
 def _orientations(globals_: Array) -> Array:
-    u, _, vt = np.linalg.svd(globals_[..., :3, :3])
-    m = u @ vt
-    return rotations.from_matrix(m * np.linalg.det(m)[..., None, None])
+    return rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
 
 
 def _height_ratio(source: Rig, target: Rig) -> float:
@@ -127,19 +125,6 @@ def _height_ratio(source: Rig, target: Rig) -> float:
     if min(heights) < LYING:
         return target.size / source.size
     return heights[1] * target.size / (heights[0] * source.size)
-
-
-def _tops(rig: Rig) -> set[int]:
-    """Deforming joints without a deforming ancestor."""
-    deforming = set(rig.deforming.tolist())
-    carried: set[int] = set()
-    out = set()
-    for joint, parent in enumerate(rig.skeleton.parents):
-        if parent >= 0 and (int(parent) in carried or int(parent) in deforming):
-            carried.add(joint)
-        elif joint in deforming:
-            out.add(joint)
-    return out
 
 
 def _links(bones: BoneMap, source: Rig, target: Rig) -> list[Link]:
@@ -192,7 +177,7 @@ def _leads(rig: Rig, joint: int, to: int) -> bool:
 def _alignment(source: Rig, target: Rig, limb: list[Link], basis: Array) -> Array:
     """The turn (4,) that lays the target limb's rest direction onto the source's: of limbs that one of both stretches
     out sideways. Necks, tails and legs that lead elsewhere belong to another body, not to another rest pose."""
-    if len(limb) < 2 or limb[0].joint in _tops(target):
+    if len(limb) < 2 or limb[0].joint in carriers(target):
         return rotations.IDENTITY
     heads = source.skeleton.rest_globals[:, :3, 3]
     ends = [heads[link.source] + link.part * (heads[link.toward] - heads[link.source]) for link in (limb[0], limb[-1])]

@@ -55,7 +55,9 @@ class Helm:
         self._rate = 0.0
         self.place: Array = np.zeros(3)
         self.speed = steering.speed
-        self.yaw = self._wanted(steering) if steering.target is None else 0.0
+        self.yaw = 0.0
+        if steering.target is None:
+            self.yaw = self._wanted(steering)
 
     def advance(self, steering: Steering, velocity: Array, seconds: float) -> None:
         """Go on by one frame.
@@ -89,6 +91,6 @@ class Helm:
             if np.linalg.norm(direction) < ARRIVED * self._rig.size:
                 return self.yaw
         if direction is None:
-            return getattr(self, "yaw", 0.0)
+            return self.yaw
         across, _, forward = self._rig.stance.axes
         return float(np.arctan2(direction @ across, direction @ forward))

@@ -26,7 +26,7 @@ TRAVEL_RANGE = 0.35
 """Ground that the body root must cover before it counts as travel, in rest diagonals; less is sway or a lunge."""
 STEADY_SPEED = 0.08
 """Rest diagonals a second from which a body that goes one way travels, however short the clip: twice what the ground
-seems to move below idling bodies (``python -m animax.motion.measure``)."""
+seems to move below the idling bodies of real clips."""
 STRAIGHT = 0.7
 """Part of a path's length that lies between its ends where it goes one way."""
 TRAVEL_SIGMA = 0.4

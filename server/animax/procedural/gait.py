@@ -49,11 +49,6 @@ def contact_rest(take: Take, leg: Leg) -> Array:
     return take.armature[leg.toe].head if leg.toe else take.armature[leg.foot].tail
 
 
-def contact_position(take: Take, leg: Leg) -> Array:
-    """(F, 3) where the contact point is in a take."""
-    return take.position(leg.toe) if leg.toe else take.tail(leg.foot)
-
-
 def stand(
     take: Take,
     leg: Leg,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animax.errors import OptionError
+from animax.request import MAX_VARIANTS
 from animax.service.access.settings import AuthSettings
 from animax.service.jobs.settings import JobSettings
 from animax.service.ranges import check_ranges
-from animax.variants import MAX_VARIANTS
 
 MIB = 1024 * 1024
 ORIGIN = re.compile(r"\*|http://[a-z0-9.:\[\]_-]+(?<!:80)|https://[a-z0-9.:\[\]_-]+(?<!:443)")

@@ -291,6 +291,7 @@ class _Performer:
         stop, done = threading.Event(), loop.create_future()
         work = Work(done, stop, self._windows, StageClock())
         course, self._windows = self._course, self._windows + 1
+        before = self._sent + self._available  # here: a thread would see what is on its way out neither here nor there
 
         def report(progress: Progress) -> None:
             work.latest = progress
@@ -302,7 +303,6 @@ class _Performer:
             if self._performance is None:
                 request = self._opening.order.request
                 self._performance = service.perform(self._rig, request, self._model, course.steering)
-            before = self._sent + self._performance.available
             self._performance.generate(course.prompt, course.guidance, progress=report, should_stop=stop.is_set)
             self._starts.append(before)
 

@@ -16,7 +16,7 @@ from animax.assets.skeleton import Skeleton
 from animax.errors import OptionError, StreamError
 from animax.motion.clip import Clip
 from animax.motion.steering import Steering
-from animax.request import GUIDANCE, Request, RootMode, checked_prompt
+from animax.request import GUIDANCE, Request, RootMode, check_endless, checked_prompt
 from animax.v1 import animation_service_pb2 as pb
 from animax.wire.clip import PackedClip, unpack
 from animax.wire.control import pose_message
@@ -133,7 +133,12 @@ def opening_message(
     target: Sequence[float] = (),
     model: str = "",
 ) -> pb.AnimateInteractiveOpening:
-    """An opening as its message; see the fields of ``AnimateInteractiveOpening``."""
+    """An opening as its message; see the fields of ``AnimateInteractiveOpening``.
+
+    Raises:
+        OptionError: the request asks for what only a clip has.
+    """
+    check_endless(request)
     return pb.AnimateInteractiveOpening(
         rig_id=rig_id,
         prompt=request.prompt,

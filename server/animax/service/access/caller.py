@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from animax.errors import QuotaError
 from animax.service.access.identity import EVERYBODY, Identity
@@ -17,6 +18,14 @@ QUEUE_RETRY = 5.0
 """Seconds."""
 MOST_IDLE = 1000
 """Callers that are remembered; beyond it those go that use nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """Seconds of motion that were ordered at a time."""
+
+    at: float
+    seconds: float
 
 
 class Caller:
@@ -31,7 +40,7 @@ class Caller:
         self.identity = identity
         self.running = 0
         self._clock = clock
-        self._ordered: deque[tuple[float, float]] = deque()
+        self._ordered: deque[Ordered] = deque()
 
     @property
     def name(self) -> str:
@@ -72,37 +81,38 @@ class Caller:
             text = f"{waiting} requests of this caller are waiting; accepted: at most {most}"
             raise QuotaError("queued", text, QUEUE_RETRY)
 
-    def order(self, seconds: float) -> None:
-        """Count motion that is ordered.
+    def order(self, seconds: float) -> Ordered | None:
+        """Count motion that is ordered; gives what ``take_back`` takes, None where there is no limit.
 
         Raises:
             QuotaError: it is too much for this minute.
         """
         most = self.identity.quotas.motion_seconds
         if most is None:
-            return
+            return None
         self._forget()
-        used = sum(amount for _, amount in self._ordered)
+        used = sum(entry.seconds for entry in self._ordered)
         if used + seconds > most:
             text = f"{used:g} s of motion were ordered within a minute, and {seconds:g} s more; accepted: {most:g} s"
             raise QuotaError("motion_seconds", text, self._until(used + seconds - most))
-        self._ordered.append((self._clock(), seconds))
+        entry = Ordered(self._clock(), seconds)
+        self._ordered.append(entry)
+        return entry
 
-    def take_back(self, seconds: float) -> None:
-        """What was ordered last was refused for another reason."""
-        if self._ordered and self._ordered[-1][1] == seconds:
-            self._ordered.pop()
+    def take_back(self, entry: Ordered | None) -> None:
+        """An order was refused for another reason, or is not made."""
+        self._ordered = deque(kept for kept in self._ordered if kept is not entry)
 
     def _until(self, excess: float) -> float | None:
         """Seconds until so much is forgotten; None when never."""
-        for at, amount in self._ordered:
-            excess -= amount
+        for entry in self._ordered:
+            excess -= entry.seconds
             if excess <= 0:
-                return max(0.1, at + MINUTE - self._clock())
+                return max(0.1, entry.at + MINUTE - self._clock())
         return None
 
     def _forget(self) -> None:
-        while self._ordered and self._ordered[0][0] <= self._clock() - MINUTE:
+        while self._ordered and self._ordered[0].at <= self._clock() - MINUTE:
             self._ordered.popleft()
 
 

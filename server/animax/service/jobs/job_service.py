@@ -81,11 +81,11 @@ class JobServicer(job_pb_grpc.JobServiceServicer):
         stored = await self._rigs.fetch(order.rig_id)
         if stored is not None:  # what the rig lacks is told now, not by a job that fails
             await asyncio.to_thread(resolve, stored.rig, order.request)
-        who.order(seconds)
+        entry = who.order(seconds)
         try:
             job = await self._call(self._store.create, mine)
         except BaseException:
-            who.take_back(seconds)
+            who.take_back(entry)
             raise
         if self._backend.worker is not None:
             self._backend.worker.wake()

@@ -128,4 +128,6 @@ class Worker:
                 await self._shop.call(self._shop.blobs.sweep)
             except ServiceError as error:
                 log.warning("%s", error)
+            except Exception:  # of the database or the disk: the next time may go better
+                log.exception("housekeeping failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
