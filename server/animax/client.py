@@ -283,7 +283,18 @@ class Client:
         return reader.result()
 
     def perform(
-        self, rig_id: str, request: Request | str, *, facing: str | Sequence[float] | None = None, **options: Any
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        facing: str | Sequence[float] | None = None,
+        real_time: bool = False,
+        lead_seconds: float | None = None,
+        seconds: float | None = None,
+        speed: float | None = None,
+        heading: Sequence[float] = (),
+        target: Sequence[float] = (),
+        model: str = "",
     ) -> PerformanceStream:
         """Let an uploaded rig perform: motion of any length that can be changed on the way.
 
@@ -291,13 +302,32 @@ class Client:
             rig_id: ``upload(...).rig_id``.
             request: what to begin with; its length does not count, of its controls only the first pose.
             facing: as in ``animate``.
-            options: ``real_time``, ``lead_seconds``, ``seconds``, ``speed``, ``heading``, ``target``, ``model``: see
-                ``AnimateInteractiveOpening`` in the contract.
+            real_time: send frames as fast as they are played; else as fast as they are made and read.
+            lead_seconds: of motion made ahead, 0.1 to 30; the less, the sooner a change is seen.
+            seconds: length; None: until it is stopped or closed.
+            speed: of playing, 0.1 to 4; 1 as generated.
+            heading: (3,) direction in file space that the body shall face.
+            target: (3,) place in file space, metres, that the body shall go to, with ``RootMode.ROOT_MOTION``.
+            model: as in ``animate``.
 
         Raises:
-            OptionError: an option is out of range.
+            OptionError: an option is out of range, or the request asks for what only a clip has.
         """
-        return PerformanceStream(self._animation.AnimateInteractive, live_message(rig_id, request, facing, options))
+        return PerformanceStream(
+            self._animation.AnimateInteractive,
+            opening_message(
+                rig_id,
+                Request(request) if isinstance(request, str) else request,
+                facing=facing_numbers(facing),
+                real_time=real_time,
+                lead_seconds=lead_seconds,
+                seconds=seconds,
+                speed=speed,
+                heading=heading,
+                target=target,
+                model=model,
+            ),
+        )
 
     def map_bones(
         self,
@@ -533,11 +563,34 @@ class AsyncClient:
         return reader.result()
 
     def perform(
-        self, rig_id: str, request: Request | str, *, facing: str | Sequence[float] | None = None, **options: Any
+        self,
+        rig_id: str,
+        request: Request | str,
+        *,
+        facing: str | Sequence[float] | None = None,
+        real_time: bool = False,
+        lead_seconds: float | None = None,
+        seconds: float | None = None,
+        speed: float | None = None,
+        heading: Sequence[float] = (),
+        target: Sequence[float] = (),
+        model: str = "",
     ) -> AsyncPerformanceStream:
         """See ``Client.perform``."""
         return AsyncPerformanceStream(
-            self._animation.AnimateInteractive, live_message(rig_id, request, facing, options)
+            self._animation.AnimateInteractive,
+            opening_message(
+                rig_id,
+                Request(request) if isinstance(request, str) else request,
+                facing=facing_numbers(facing),
+                real_time=real_time,
+                lead_seconds=lead_seconds,
+                seconds=seconds,
+                speed=speed,
+                heading=heading,
+                target=target,
+                model=model,
+            ),
         )
 
     async def map_bones(
@@ -678,16 +731,4 @@ def order_message(
         facing=facing_numbers(facing),
         file_formats=files,
         model=model,
-    )
-
-
-def live_message(
-    rig_id: str, request: Request | str, facing: str | Sequence[float] | None, options: dict[str, Any]
-) -> pb.AnimateInteractiveOpening:
-    """The opening of ``Client.perform``."""
-    return opening_message(
-        rig_id,
-        Request(request) if isinstance(request, str) else request,
-        facing=() if facing is None else direction(facing, "facing").tolist(),
-        **options,
     )

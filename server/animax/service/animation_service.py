@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -30,14 +30,14 @@ from animax.v1 import animation_service_pb2 as pb
 from animax.v1 import animation_service_pb2_grpc as pb_grpc
 from animax.v1 import asset_service_pb2 as asset_pb
 from animax.wire.request import FILE_FORMATS, ROOT_MODE_VALUES, STAGES, Order, read_animate_request
-from animax.wire.rig import facing_stance
+from animax.wire.rig import faced
 
 LEAST_PROGRESS_SECONDS = 0.05
 """Between two progress messages: a fast engine must not flood its readers."""
 
 
 @dataclass(eq=False)
-class Performance:
+class AnimateCall:
     """One ``Animate`` call as it goes along.
 
     Attributes:
@@ -165,15 +165,11 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         self.slots.require_room()
         await self._rigs.fetch(order.rig_id)
         with self._rigs.lease(order.rig_id) as stored:
-            rig = (
-                replace(stored.rig, stance=facing_stance(stored.rig.stance, order.facing))
-                if order.facing
-                else stored.rig
-            )
+            rig = faced(stored.rig, order.facing)
             # a joint or clip that the rig lacks is the caller's fault, and told before any waiting; it reads the file
             await asyncio.to_thread(resolve, rig, order.request)
             outlet = Outlet(context, self._config.write_timeout_seconds)
-            performance = Performance(order, model, rig, outlet, arrived)
+            call = AnimateCall(order, model, rig, outlet, arrived)
             ticket = self.slots.enter()
             try:
                 caller().order(order.request.seconds * order.variants)
@@ -185,12 +181,12 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
             for variant in range(order.variants):
                 if variant:
                     ticket = self.slots.enter(admitted=True)
-                product = await self._generate(performance, variant, ticket)
+                product = await self._generate(call, variant, ticket)
                 with self.unread.hold(outlet, product.nbytes):
-                    await self._send(performance, variant, product)
+                    await self._send(call, variant, product)
             summary = pb.Summary(
-                clips=performance.summaries,
-                queued_seconds=performance.queued_seconds,
+                clips=call.summaries,
+                queued_seconds=call.queued_seconds,
                 total_seconds=time.monotonic() - arrived,
             )
             await outlet.write(pb.AnimateResponse(summary=summary))
@@ -199,28 +195,28 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
         """Let a rig perform."""
         await self._interactive.run(context)
 
-    async def _generate(self, performance: Performance, variant: int, ticket: Ticket) -> Product:
+    async def _generate(self, call: AnimateCall, variant: int, ticket: Ticket) -> Product:
         """Wait for the slot, generate, tell progress all along.
 
         The slot is free again once the thread has ended, whether or not anybody still waits for it.
         """
         generation = None
         try:
-            await self._wait(performance, variant, ticket)
+            await self._wait(call, variant, ticket)
             held = ExitStack()
             held.callback(ticket.release)
-            held.enter_context(self._rigs.lease(performance.order.rig_id))
+            held.enter_context(self._rigs.lease(call.order.rig_id))
             generation = Generation.start(
                 self._executor,
                 self._animate,
-                performance.model,
-                performance.rig,
-                performance.order.variant(variant),
-                performance.order.file_formats,
+                call.model,
+                call.rig,
+                call.order.variant(variant),
+                call.order.file_formats,
                 self._writers,
             )
             generation.done.add_done_callback(lambda _: held.close())
-            await self._watch(performance, variant, generation)
+            await self._watch(call, variant, generation)
             return generation.done.result()
         except EngineError:
             await self._readiness.engine_failed()
@@ -232,44 +228,44 @@ class AnimationServicer(pb_grpc.AnimationServiceServicer):
                 generation.stop()
                 record().went_through(generation.clock.spans())
 
-    async def _wait(self, performance: Performance, variant: int, ticket: Ticket) -> None:
+    async def _wait(self, call: AnimateCall, variant: int, ticket: Ticket) -> None:
         began = time.monotonic()
         while not ticket.granted.is_set():
-            await performance.tell(variant, pb.STAGE_QUEUED, queue_position=ticket.position)
+            await call.tell(variant, pb.STAGE_QUEUED, queue_position=ticket.position)
             granted = asyncio.ensure_future(ticket.granted.wait())
             try:
-                await asyncio.wait({granted}, timeout=self._pause(performance))
+                await asyncio.wait({granted}, timeout=self._pause(call))
             finally:
                 granted.cancel()
         waited = time.monotonic() - began
-        performance.queued_seconds += waited
+        call.queued_seconds += waited
         record().queued(waited)
 
-    async def _watch(self, performance: Performance, variant: int, generation: Generation) -> None:
-        while not await generation.news(self._pause(performance)):
+    async def _watch(self, call: AnimateCall, variant: int, generation: Generation) -> None:
+        while not await generation.news(self._pause(call)):
             latest = generation.latest
             if generation.writing:
-                await performance.tell(variant, pb.STAGE_WRITE, 1.0)
+                await call.tell(variant, pb.STAGE_WRITE, 1.0)
             elif latest is not None:
                 of_steps = {"step": latest.step, "steps": latest.steps} if latest.stage is Stage.DENOISE else {}
-                await performance.tell(variant, STAGES[latest.stage], latest.fraction, **of_steps)
+                await call.tell(variant, STAGES[latest.stage], latest.fraction, **of_steps)
             else:
-                await performance.tell(variant, pb.STAGE_TEMPLATE)
+                await call.tell(variant, pb.STAGE_TEMPLATE)
             await asyncio.wait({generation.done}, timeout=LEAST_PROGRESS_SECONDS)
 
-    def _pause(self, performance: Performance) -> float:
-        left = performance.arrived + self._config.max_request_seconds - time.monotonic()
+    def _pause(self, call: AnimateCall) -> float:
+        left = call.arrived + self._config.max_request_seconds - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"the request took {self._config.max_request_seconds:g} s; accepted: no longer")
         return min(left, self._config.progress_seconds)
 
-    async def _send(self, performance: Performance, variant: int, product: Product) -> None:
-        seed = performance.order.variant(variant).seed
+    async def _send(self, call: AnimateCall, variant: int, product: Product) -> None:
+        seed = call.order.variant(variant).seed
         for message in clip_messages(variant, seed, product):
-            await performance.outlet.write(message)
+            await call.outlet.write(message)
             if message.HasField("frames"):
                 record().frame_sent()
-        performance.summaries.append(clip_summary(variant, seed, product))
+        call.summaries.append(clip_summary(variant, seed, product))
 
 
 def _range(limits: tuple[float, float]) -> pb.Range:

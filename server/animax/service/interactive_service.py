@@ -35,7 +35,7 @@ from animax.service.waiting import within
 from animax.v1 import animation_service_pb2 as pb
 from animax.wire.clip import CONTENT_BYTES, FRAMES_PER_MESSAGE
 from animax.wire.interactive import Course, Opening, PackedPoses, read_opening
-from animax.wire.rig import facing_stance
+from animax.wire.rig import faced
 
 SLICE = 1 / 30
 """Seconds between looks at what may be sent in real time."""
@@ -128,9 +128,7 @@ class InteractiveService:
         record().note(order.request.prompt, rig_id=order.rig_id, seed=order.request.seed, model=model.name)
         await self.rigs.fetch(order.rig_id)
         with self.rigs.lease(order.rig_id) as stored:
-            rig = stored.rig
-            if order.facing:
-                rig = replace(rig, stance=facing_stance(rig.stance, order.facing))
+            rig = faced(stored.rig, order.facing)
             course = Course(order.request.prompt, order.request.guidance, Steering())
             course = course.changed(opening.steering, rig, order.request.root_mode)
             ticket = self.slots.enter()

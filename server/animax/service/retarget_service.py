@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ from animax.v1 import retarget_service_pb2_grpc as retarget_pb_grpc
 from animax.v1 import rig_pb2 as rig_pb
 from animax.wire.request import ROOT_MODE_VALUES, STAGES
 from animax.wire.retarget import RetargetOrder, Source, bone_map_message, read_map_request, read_retarget_request
-from animax.wire.rig import facing_stance, stance_message
+from animax.wire.rig import faced, stance_message
 
 THREADS = 2
 """That retarget. A clip takes a tenth of a second; more would only take the processors from the engine."""
@@ -198,7 +198,7 @@ class RetargetServicer(retarget_pb_grpc.RetargetServiceServicer):
         for wanted, stance in ((rig_id, source.facing or facing), (order.target, order.facing)):
             await self._rigs.fetch(wanted)
             stored = held.enter_context(self._rigs.lease(wanted))
-            rigs.append((stored, replace(stored.rig, stance=facing_stance(stored.rig.stance, stance))))
+            rigs.append((stored, faced(stored.rig, stance)))
         return Pair(rigs[0][1], rigs[1][1], rigs[1][0], clip)
 
     async def _of_job(self, source: Source, with_clip: bool) -> tuple[str, tuple[float, ...], Clip | None]:

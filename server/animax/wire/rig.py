@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,6 +81,15 @@ def stance_message(stance: Stance) -> rig_pb.Stance:
         source=SOURCES[stance.source],
         metres_per_unit=stance.scale,
     )
+
+
+def faced(rig: Rig, facing: Sequence[float]) -> Rig:
+    """The rig with the stance that a request's ``facing`` makes of its own; itself where there is none.
+
+    Raises:
+        OptionError: see ``facing_stance``.
+    """
+    return replace(rig, stance=facing_stance(rig.stance, facing)) if facing else rig
 
 
 def facing_stance(stance: Stance, facing: Sequence[float]) -> Stance:

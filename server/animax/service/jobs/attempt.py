@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import IO, Any, TypeVar
 
@@ -33,7 +33,7 @@ from animax.service.waiting import within
 from animax.v1 import animation_service_pb2 as pb
 from animax.wire.failure import reason_of, status_of
 from animax.wire.request import STAGES, Order, read_animate_request
-from animax.wire.rig import facing_stance
+from animax.wire.rig import faced
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,7 @@ class Attempt:
         await shop.rigs.fetch(order.rig_id)
         with ExitStack() as stack:
             stored = stack.enter_context(shop.rigs.lease(order.rig_id))
-            rig = stored.rig
-            if order.facing:
-                rig = replace(rig, stance=facing_stance(rig.stance, order.facing))
+            rig = faced(stored.rig, order.facing)
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_BYTES))
             header = header_message(order, rig, stored.message, model)
             await self._write(spool, [pb.AnimateResponse(header=header)])
