@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -214,6 +215,31 @@ def test_an_export_that_fails_leaves_the_folder_as_it_was(tmp_path, monkeypatch)
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
     write_folder(graph, network, FRAMES, tmp_path / "model", "small", Defaults(), "fp32")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["denoiser.onnx", "manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"), [((1.0, 0.0, 0.0), r"is 1.0e\+00 from torch"), ((0.0, 0.0, 2.0), r"is 2.0e\+00 between")]
+)
+def test_the_difference_that_is_too_large_is_named(figures, told, monkeypatch):
+    monkeypatch.setattr(export, "parity", lambda *_: export.Parity(*figures))
+    with pytest.raises(ModelError, match=told):
+        export.checked_parity(None, FRAMES, Path("denoiser.onnx"), "fp32")
+
+
+def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
+    config = replace(EMBEDDED, width=64, depth=1, heads=1, ffn=64)
+    averaged = VideoPoseTransformer(config).state_dict()
+    torch.save(
+        {"network": config.as_dict(), "averaged": averaged, "frames": FRAMES, "room": 1.3}, tmp_path / "checkpoint.pt"
+    )
+    reads = []
+    monkeypatch.setattr(export, "read_state", lambda path: reads.append(path) or read_state(path))
+    monkeypatch.setattr(export, "to_onnx", lambda network, frames: (network, frames))
+    monkeypatch.setattr(export, "write_folder", lambda *args, room: (*args[:3], room))
+    graph, network, frames, room = export.write_model(tmp_path / "checkpoint.pt", tmp_path, "small", Defaults())
+    assert graph == (network, FRAMES)
+    assert (frames, room) == (FRAMES, 1.3)
+    assert reads == [tmp_path / "checkpoint.pt"]
 
 
 @pytest.mark.parametrize(
