@@ -1,5 +1,9 @@
 """Several processes give the mean of what each would give."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -31,8 +35,7 @@ def build():
 @pytest.mark.parametrize("count", [0, 2])
 def test_gradients_are_the_mean_over_processes_on_the_parameters_as_they_are(count):
     module = build()
-    crew = Crew(count, module, Steps())
-    try:
+    with Crew(count, module, Steps()) as crew:
         own = Steps()(module, 0)
         for _ in range(2):
             crew.begin()
@@ -48,8 +51,6 @@ def test_gradients_are_the_mean_over_processes_on_the_parameters_as_they_are(cou
             with torch.no_grad():  # what is changed here, the others see
                 for parameter in module.parameters():
                     parameter.add_(0.5)
-    finally:
-        crew.close()
     assert not any(process.is_alive() for process in crew._processes)
 
 
@@ -60,9 +61,40 @@ def meet(crew):
 
 
 def test_a_process_that_dies_is_told():
-    crew = Crew(1, build(), Steps(fail_at=0))
-    try:
-        with pytest.raises(RuntimeError, match="died"):
-            meet(crew)
-    finally:
-        crew.close()
+    with Crew(1, build(), Steps(fail_at=0)) as crew, pytest.raises(RuntimeError, match="died"):
+        meet(crew)
+
+
+class Stuck:
+    """The first process's step; in the others one that takes an hour."""
+
+    def __call__(self, module, number):
+        while True:
+            yield time.sleep(3600 * number)
+
+
+def test_an_error_ends_processes_that_are_in_a_step():
+    def fail(crew):
+        crew.begin()
+        raise OSError("disk full")
+
+    crew = Crew(2, build(), Stuck())
+    with pytest.raises(OSError, match="disk full"), crew:
+        fail(crew)
+    assert not any(process.is_alive() for process in crew._processes)
+
+
+def test_a_process_ends_with_the_first_however_that_ends(request):
+    program = """
+import time
+from tests.test_crew import Crew, Steps, build, meet
+crew = Crew(1, build(), Steps())
+meet(crew)
+print("met", flush=True)
+time.sleep(3600)
+"""
+    root = request.config.rootpath
+    first = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root)
+    assert first.stdout.readline() == b"met\n"
+    first.kill()
+    assert first.communicate(timeout=60) == (b"", None)  # all who could write there have ended

@@ -6,8 +6,11 @@ batch wait once.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -16,13 +19,16 @@ from torch import multiprocessing as mp
 
 PATIENCE = 1800.0
 """Seconds to wait for the others: the first step compiles."""
+PARTING = 5.0
+"""Seconds that the others have to end by themselves."""
 
 Backward = Callable[[], object]
 """Leaves the gradients of a fresh batch in the module's parameters."""
 
 
 class Crew:
-    """``count`` processes that compute gradients of one module beside this one.
+    """``count`` processes that compute gradients of one module beside this one. They end with the context that this is,
+    or with this process, however that ends.
 
     Args:
         count: processes beside this one; 0 for none.
@@ -42,16 +48,25 @@ class Crew:
         self._stop = context.Event()
         if count:
             module.share_memory()
-        self._processes = [
-            context.Process(
-                target=_work,
-                args=(module, gradients, build, number, self._start, self._done, self._stop),
-                daemon=True,
-            )
-            for number, gradients in enumerate(self._gradients, start=1)
-        ]
-        for process in self._processes:
-            process.start()
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        try:
+            for number, gradients in enumerate(self._gradients, start=1):
+                process = context.Process(
+                    target=_work,
+                    args=(module, gradients, build, number, self._start, self._done, self._stop),
+                    daemon=True,
+                )
+                process.start()
+                self._processes.append(process)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def begin(self) -> None:
         """Let the others compute, on the parameters as they are."""
@@ -70,13 +85,15 @@ class Crew:
         return mean
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes; those that do not are killed."""
         self._stop.set()
         self._start.abort()
         self._done.abort()
+        until = time.monotonic() + PARTING
         for process in self._processes:
-            process.join(10)
+            process.join(max(0.0, until - time.monotonic()))
             process.kill()
+            process.join()
 
     def _meet(self, barrier: mp.synchronize.Barrier) -> None:
         if self._processes:
@@ -95,6 +112,7 @@ def _work(
     done: mp.synchronize.Barrier,
     stop: mp.synchronize.Event,
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the first process says when it is over
         signal.signal(ignored, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -117,3 +135,11 @@ def _work(
     finally:
         start.abort()
         done.abort()
+
+
+def _end_with_parent() -> None:
+    """Wait for the first process to end, killed perhaps, and end this one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
