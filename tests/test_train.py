@@ -11,11 +11,12 @@ torch = pytest.importorskip("torch")
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine import cli  # noqa: E402
+from animax_engine.dataset.bank import build_bank  # noqa: E402
 from animax_engine.dataset.batches import Batch, draw_splats, shared_noise, tangents  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
 from animax_engine.network import EMBEDDED, Stream  # noqa: E402
-from animax_engine.train import Losses, TrainConfig, Trainer, faster_type, flow_loss, main  # noqa: E402
+from animax_engine.train import ABLATIONS, Losses, TrainConfig, Trainer, faster_type, flow_loss, main  # noqa: E402
 
 CHANNELS, FRAMES = 4, 9
 NETWORK = replace(
@@ -159,15 +160,31 @@ def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, 
     torch.testing.assert_close(second.master.pose_head.weight, first.averaged.pose_head.weight)
 
 
-def test_a_folder_of_rigs_is_all_that_training_needs(tmp_path, request, capsys):
-    """Bank, run, and a second run that goes on; the network is that of the start, less what is left out."""
-    network = replace(NETWORK, rgb=Stream(3, 4, (4, 4, 4), 8), pose=Stream(16, 4, (4, 4, 4), 32), text_width=384)
-    Trainer(network, CONFIG, FRAMES).save(tmp_path / "small.pt")
-    data, run = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
-    (data / "worm.glb").write_bytes((request.config.rootpath / "examples" / "snake.glb").read_bytes())
-    argv = [str(run), "--data", str(data), "--start", str(tmp_path / "small.pt"), "--batch", "4", "--processes", "1"]
-    argv += ["--without", "modality_embedding", "--precision", "fp32"]
+SMALL = replace(NETWORK, rgb=Stream(3, 4, (4, 4, 4), 8), pose=Stream(16, 4, (4, 4, 4), 32), text_width=384)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, request):
+    """A folder with a rig below ``data`` and a checkpoint to start from, and arguments of short runs."""
+    folder = tmp_path_factory.mktemp("begun")
+    Trainer(SMALL, CONFIG, FRAMES).save(folder / "small.pt")
+    (folder / "data").mkdir()
+    (folder / "data" / "worm.glb").write_bytes((request.config.rootpath / "examples" / "snake.glb").read_bytes())
+    return folder, ["--start", str(folder / "small.pt"), "--batch", "4", "--processes", "1", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def bank(begun):
+    folder, _ = begun
+    list(build_bank([folder / "data"], folder / "bank", channels=16, rgb_size=4, workers=1))
+    return str(folder / "bank")
+
+
+def test_a_folder_of_rigs_is_all_that_training_needs(begun, tmp_path, capsys):
+    """Bank, run, and a second run that goes on."""
+    folder, argv = begun
+    run = tmp_path / "run"
+    argv = [str(run), "--data", str(folder / "data"), *argv]
     main([*argv, "--steps", "2"])
     assert "worm: " in capsys.readouterr().out
     index = json.loads((run / "bank" / "index.json").read_text())
@@ -176,8 +193,32 @@ def test_a_folder_of_rigs_is_all_that_training_needs(tmp_path, request, capsys):
     assert "worm: " not in capsys.readouterr().out  # the bank is there already
     state = read_state(run / "checkpoint.pt")
     assert (state["step"], state["frames"]) == (3, FRAMES)
-    assert state["network"] == replace(network, modality_embedding=False).as_dict()
-    assert not any("modality" in name for name in state["master"])
+    assert state["network"] == SMALL.as_dict()
+
+
+@pytest.mark.parametrize("part", ABLATIONS)
+def test_a_network_is_trained_without_any_part_of_the_method(part, begun, bank, tmp_path):
+    main(
+        [
+            str(tmp_path),
+            "--bank",
+            bank,
+            *begun[1],
+            "--rgb-share",
+            "1",
+            "--views",
+            "4",
+            "--steps",
+            "1",
+            "--without",
+            part,
+        ]
+    )
+    state = read_state(tmp_path / "checkpoint.pt")
+    assert state["step"] == 1
+    assert state["network"] == replace(SMALL, **{part: False}).as_dict()
+    lacking = {"joint": "rgb", "modality_embedding": "modality", "multi_view": "view_attn", "rays": "ray"}
+    assert part not in lacking or not any(lacking[part] in name for name in state["master"])
 
 
 def test_what_training_cannot_start_from_is_named(tmp_path, capsys):

@@ -53,21 +53,22 @@ class TrainConfig:
 
     Attributes:
         views: 1 (stage 1) or 4 (stage 2).
-        joint: share of the steps that train RGB and pose together; the others train pose alone, on stretched bodies.
+        rgb_share: of the steps, those that train RGB and pose together; the others train pose alone, on stretched
+            bodies.
         batch: samples a step.
         steps: length of the stage, for the learning rate's decay to zero at its end (cosine).
         rate: peak learning rate; ``warmup`` steps lead up to it.
         freeze_trunk: train only cross-view attention and rays (paper: stage 2).
         sigma_mean, sigma_std: of the logit of the noise level.
         drop_text: share of samples without prompt.
-        history: share of samples whose first slots are given clean (continuation); ``pinned`` those with a clean last
-        one.
+        history: share of samples whose first slots are given clean (continuation).
+        pinned: share of samples whose last slot is given clean.
         rgb_weight: of the RGB loss against the pose loss.
         ema: decay of the averaged weights.
     """
 
     views: int = 1
-    joint: float = 0.5
+    rgb_share: float = 0.5
     batch: int = 256
     steps: int = 10_000
     rate: float = 1e-3
@@ -318,13 +319,17 @@ class Trainer:
                 average.copy_(value)
 
 
-def prefetch(batches: Batches, config: TrainConfig, size: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
+def prefetch(
+    batches: Batches, config: TrainConfig, size: int, first: int = 0, *, joint: bool = True
+) -> Iterator[tuple[Batch, float]]:
     """Endless batches of ``size`` samples, the next one drawn in the background while a step runs; with the seconds
-    waited for each. Whether step ``first`` + i trains both streams is the same in every process."""
+    waited for each. Whether step ``first`` + i trains both streams is the same in every process; without ``joint``,
+    none does."""
+    rgb_share = config.rgb_share if joint and batches.rgb is not None else 0.0
 
     def draw(number: int) -> Batch:
-        joint = np.random.default_rng([config.seed, number]).random() < config.joint
-        return batches.draw(size, config.views, joint=joint and batches.rgb is not None)
+        both = np.random.default_rng([config.seed, number]).random() < rgb_share
+        return batches.draw(size, config.views, joint=both)
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(draw, first)
@@ -369,7 +374,8 @@ class Share:
         batches = self.batches(network, number)
         config = replace(self.config, seed=self.seed + number)
         losses = Losses(network, config, self.frames, batches.space, rays=batches.rays(), compiled=self.compiled)
-        for batch, waited in prefetch(batches, self.config, self.size, self.first):
+        joint = network.config.joint
+        for batch, waited in prefetch(batches, self.config, self.size, self.first, joint=joint):
             yield losses.backward(batch), waited
 
 
