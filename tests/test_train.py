@@ -1,6 +1,7 @@
 """Training on a tiny network: the loss falls, clean slots are out of it, and a resumed run is the same run."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -219,6 +220,16 @@ def test_a_network_is_trained_without_any_part_of_the_method(part, begun, bank, 
     assert state["network"] == replace(SMALL, **{part: False}).as_dict()
     lacking = {"joint": "rgb", "modality_embedding": "modality", "multi_view": "view_attn", "rays": "ray"}
     assert part not in lacking or not any(lacking[part] in name for name in state["master"])
+
+
+def test_a_run_that_fails_leaves_no_process(begun, bank, tmp_path, monkeypatch):
+    def save(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Trainer, "save", save)
+    with pytest.raises(OSError, match="disk full"):
+        main([str(tmp_path), "--bank", bank, *begun[1], "--processes", "2", "--steps", "1"])
+    assert not multiprocessing.active_children()
 
 
 def test_what_training_cannot_start_from_is_named(tmp_path, capsys):

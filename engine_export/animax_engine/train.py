@@ -475,13 +475,12 @@ def main(argv: list[str] | None = None) -> None:
     stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stop.append(received))
-    crew = Crew(args.processes - 1, trainer.shadow, share)
     log_path = args.out / "log.csv"
     fresh = not log_path.exists()
     begin = saved = since = time.perf_counter()
     recent: deque[dict[str, float]] = deque(maxlen=LOG_EVERY)
     waited = 0.0
-    with log_path.open("a", newline="") as file:
+    with Crew(args.processes - 1, trainer.shadow, share) as crew, log_path.open("a", newline="") as file:
         log = csv.writer(file)
         if fresh:
             log.writerow(["step", "seconds", "samples_per_second", "waiting_share", "pose", "rgb", "norm", "rate"])
@@ -512,7 +511,6 @@ def main(argv: list[str] | None = None) -> None:
             if finished or now - saved > SAVE_SECONDS:
                 trainer.save(checkpoint)
                 saved = now
-    crew.close()
 
 
 if __name__ == "__main__":
