@@ -222,6 +222,26 @@ def test_a_network_is_trained_without_any_part_of_the_method(part, begun, bank, 
     assert part not in lacking or not any(lacking[part] in name for name in state["master"])
 
 
+def test_a_run_of_some_minutes_goes_on_in_its_decay(begun, bank, tmp_path):
+    trainer = Trainer(SMALL, replace(CONFIG, warmup=0), FRAMES)
+    trainer.time_share = 0.75
+    trainer.save(tmp_path / "checkpoint.pt")
+    argv = [str(tmp_path), "--bank", bank, *begun[1], "--minutes", "60"]
+    main([*argv, "--steps", "1"])
+    state = read_state(tmp_path / "checkpoint.pt")
+    assert 0.75 < state["time_share"] < 1
+    resumed = Trainer(SMALL, replace(CONFIG, warmup=0), FRAMES)
+    resumed.load({**state, "time_share": 0.75})
+    assert resumed.rate() == trainer.rate() < 0.2 * CONFIG.rate
+    torch.save({**state, "time_share": 1.0}, tmp_path / "checkpoint.pt")
+    main([*argv, "--steps", "9"])
+    assert read_state(tmp_path / "checkpoint.pt")["step"] == 2, "its time is over"
+    del state["time_share"]
+    resumed = Trainer(SMALL, CONFIG, FRAMES)
+    resumed.load(state)
+    assert resumed.time_share == 0
+
+
 def test_a_run_that_fails_leaves_no_process(begun, bank, tmp_path, monkeypatch):
     def save(*_):
         raise OSError("disk full")

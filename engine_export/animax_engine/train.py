@@ -251,7 +251,8 @@ class Trainer:
         self.room = ROOM
         """Radius that the views show which the network is trained on, see ``template_cameras``."""
         self.time_share = 0.0
-        """Share of a run's time that has passed, where it is shorter than its steps would take."""
+        """Share of a run's time that has passed, resumptions included, where it is shorter than its steps would
+        take."""
 
     def rate(self) -> float:
         """Learning rate of the coming step: linear warm-up, then a half cosine down to a hundredth."""
@@ -287,6 +288,7 @@ class Trainer:
             "frames": self.frames,
             "room": self.room,
             "step": self.step,
+            "time_share": self.time_share,
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
@@ -309,6 +311,7 @@ class Trainer:
             for optimiser, its_state in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(its_state)
             self.step = int(state["step"])
+            self.time_share = float(state.get("time_share", 0.0))
         self.take_over()
 
     def take_over(self) -> None:
@@ -400,7 +403,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="folders of GLB files, their bank is made in OUT/bank; without a manifest.json, clips are called by name",
     )
     parser.add_argument("--start", metavar="FROM", help="checkpoint, model folder or model's name to start from")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="length of the run, resumptions included")
     size = "(default: as in FROM, else %s)"
     parser.add_argument("--frames", type=int, help="of a sample " + size % FRAMES)
     parser.add_argument("--grid", type=int, help=size % EMBEDDED.pose.size)
@@ -480,6 +483,7 @@ def main(argv: list[str] | None = None) -> None:
     begin = saved = since = time.perf_counter()
     recent: deque[dict[str, float]] = deque(maxlen=LOG_EVERY)
     waited = 0.0
+    passed = trainer.time_share if math.isfinite(args.minutes) else 0.0
     with Crew(args.processes - 1, trainer.shadow, share) as crew, log_path.open("a", newline="") as file:
         log = csv.writer(file)
         if fresh:
@@ -489,7 +493,7 @@ def main(argv: list[str] | None = None) -> None:
         while not finished:
             crew.begin()
             parts, wait = next(own)
-            trainer.time_share = (time.perf_counter() - begin) / (60 * args.minutes)
+            trainer.time_share = passed + (time.perf_counter() - begin) / (60 * args.minutes)
             gradients = crew.finish()
             torch.set_num_threads(args.processes)  # the others wait
             recent.append({**parts, "norm": trainer.train_step(gradients)})
@@ -507,7 +511,7 @@ def main(argv: list[str] | None = None) -> None:
                 file.flush()
                 print(*row, flush=True)
                 since, waited = now, 0.0
-            finished = bool(stop) or trainer.step >= config.steps or now - begin > 60 * args.minutes
+            finished = bool(stop) or trainer.step >= config.steps or trainer.time_share >= 1
             if finished or now - saved > SAVE_SECONDS:
                 trainer.save(checkpoint)
                 saved = now
