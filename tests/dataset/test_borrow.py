@@ -1,6 +1,7 @@
 """Clips borrowed between procedural rigs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_joint_batches_hold_no_borrowed_clip(banks):
     assert flags[batches.choose(1000, 0.4)].mean() == pytest.approx(0.4, abs=0.06)
     assert batches.draw(32, 1, joint=True).rgb.shape == (32, 1, 10, 6, 6, 3)
     assert batches.draw(32, 1, joint=False).points.shape == (32, 1, 10, CHANNELS, 2)
+
+
+def test_borrowed_clips_are_made_anew_where_what_they_are_made_from_changes(data, banks, tmp_path):
+    plain, larger = banks
+    again = tmp_path / "again"
+    shutil.copytree(larger, again)
+    assert all(line.endswith(": kept") for line in extend_bank(plain, again, [data], count=8, workers=1))
+    assert clips_of(again) == clips_of(larger)
+    assert not any(line.endswith(": kept") for line in extend_bank(plain, again, [data], count=1, workers=1))
+    fewer = [sum(clip.get("borrowed", False) for clip in clips) for clips in clips_of(again).values()]
+    assert sorted(fewer) == [0, 1, 1]
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,19 @@ half the rest box's diagonal as the unit. There, all rigs share the same four te
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from animax.assets import load_rig, read_clips
+from animax.assets import Limits, load_rig, read_clips
+from animax.assets.document import read_document
 from animax.assets.joint_names import words
 from animax.assets.markers import choose_markers
 from animax.assets.rig import Rig
@@ -110,6 +112,31 @@ def source_clips(source: Source, rig: Rig, fps: float = FPS) -> Iterator[tuple[C
         )
 
 
+def fingerprint(source: Source, **settings: object) -> str:
+    """A hash of all that a stored part is made from: the rig's file, what is known about it, and ``settings`` (JSON).
+
+    Raises:
+        AssetError: the file cannot be read.
+    """
+    known = {**asdict(source), "path": read_document(source.path, Limits()).sha256}
+    return hashlib.sha256(json.dumps([known, settings], sort_keys=True).encode()).hexdigest()
+
+
+def is_stored(path: Path, made_from: str) -> bool:
+    """Whether ``path`` holds a part with the fingerprint ``made_from``."""
+    if not path.exists():
+        return False
+    with np.load(path) as file:
+        return "made_from" in file.files and str(file["made_from"]) == made_from
+
+
+def store(path: Path, **arrays: Any) -> None:
+    """Write a part, whole or not at all."""
+    with path.with_suffix(".tmp").open("wb") as file:
+        np.savez(file, **arrays)
+    path.with_suffix(".tmp").replace(path)
+
+
 def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """One rig's index entry and arrays."""
     rig = load_rig(source.path, facing=source.facing)
@@ -163,17 +190,17 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
 
 
 def _store_entry(source: Source, folder: Path, channels: int, rgb_size: int) -> str:
-    """Compute one rig and write it below ``folder``, unless it is there; a line of progress."""
+    """Compute one rig and write it below ``folder``, unless the same is there; a line of progress."""
     path = folder / f"{source.id}.npz"
-    if path.exists():
-        return f"{source.id}: kept"
     try:
+        made_from = fingerprint(source, channels=channels, rgb_size=rgb_size)
+        if is_stored(path, made_from):
+            return f"{source.id}: kept"
         entry, arrays = _entry(source, channels, rgb_size)
     except AnimaxError as error:
+        path.unlink(missing_ok=True)
         return f"{source.id}: left out: {error}"
-    with path.with_suffix(".tmp").open("wb") as file:
-        np.savez(file, index=json.dumps(entry), **arrays)
-    path.with_suffix(".tmp").replace(path)
+    store(path, index=json.dumps(entry), made_from=made_from, **arrays)
     return f"{source.id}: {len(entry['clips'])} clips, {len(arrays['poses'])} frames"
 
 
@@ -181,8 +208,8 @@ def build_bank(
     data: list[Path], out: Path, *, channels: int, rgb_size: int, workers: int = 2, only: tuple[str, ...] = ()
 ) -> Iterator[str]:
     """Write ``out``/index.json, poses.npy (N, channels, 3) float16 and, with ``rgb_size``, rgb.npy
-    (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig. An interrupted build goes on where it
-    was."""
+    (N, V, rgb_size, rgb_size, 3) uint8. Yields a line of progress for each rig. A build over an earlier one, or
+    over an interrupted one, computes only the rigs whose file, manifest entry or settings are others."""
     sources = [s for folder in data for s in read_sources(folder) if not only or s.id in only]
     folder = out / "rigs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,9 +223,11 @@ def build_bank(
         with np.load(path) as file:
             rigs.append({**json.loads(str(file["index"])), "first": first})
             for name in file.files:
-                if name != "index":
+                if name in ("poses", "rgb"):
                     arrays.setdefault(name, []).append(file[name])
         first += len(arrays["poses"][-1])
+    for name in ("poses", "rgb"):
+        (out / f"{name}.npy").unlink(missing_ok=True)  # not written over: a larger bank may link to it
     for name, parts in arrays.items():
         np.save(out / f"{name}.npy", np.concatenate(parts))
     (out / "index.json").write_text(

@@ -33,7 +33,7 @@ from animax.motion.clip import Clip
 from animax.motion.retarget import retarget
 from animax.procedural.phrases import article
 from animax.views.camera import ROOM, orbit
-from animax_engine.dataset.bank import Source, read_sources, source_clips, to_body
+from animax_engine.dataset.bank import Source, fingerprint, is_stored, read_sources, source_clips, store, to_body
 
 Array = NDArray[np.float64]
 
@@ -250,6 +250,7 @@ def renamed(caption: str, donor: Source, target: Source) -> str:
 
 
 _bodies: dict[Path, tuple[Body, list[tuple[Clip, dict[str, Any]]]]] = {}
+_fingerprints: dict[Path, str] = {}
 """What this process has read; sources are too rich to be keys, and arrive anew with every job."""
 
 
@@ -258,6 +259,12 @@ def _read(source: Source) -> tuple[Body, list[tuple[Clip, dict[str, Any]]]]:
         rig = load_rig(source.path, facing=source.facing)
         _bodies[source.path] = Body(rig), list(source_clips(source, rig))
     return _bodies[source.path]
+
+
+def _fingerprint(source: Source) -> str:
+    if source.path not in _fingerprints:
+        _fingerprints[source.path] = fingerprint(source)
+    return _fingerprints[source.path]
 
 
 def borrowed_clips(target: Source, donors: list[Source], count: int) -> Iterator[tuple[Clip, dict[str, Any], Body]]:
@@ -312,12 +319,14 @@ def borrowed_clips(target: Source, donors: list[Source], count: int) -> Iterator
 
 
 def _store_borrowed(target: Source, donors: list[Source], folder: Path, channels: int, count: int) -> str:
-    """Write the borrowed clips of one rig below ``folder``, unless they are there; a line of progress."""
+    """Write the borrowed clips of one rig below ``folder``, unless the same are there; a line of progress."""
     path = folder / f"{target.id}.npz"
-    if path.exists():
-        return f"{target.id}: kept"
     entries, poses = [], [np.zeros((0, channels, 3), np.float16)]
     try:
+        lenders = [_fingerprint(donor) for donor in donors]
+        made_from = fingerprint(target, donors=lenders, channels=channels, count=count)
+        if is_stored(path, made_from):
+            return f"{target.id}: kept"
         markers = choose_markers(_read(target)[0].rig, channels)
         for clip, entry, body in borrowed_clips(target, donors, count):
             points = to_body(body.rig, markers.positions(body.rig.skeleton.globals(clip.pose)))
@@ -328,17 +337,16 @@ def _store_borrowed(target: Source, donors: list[Source], folder: Path, channels
             entries.append(entry)
             poses.append(rows)
     except AnimaxError as error:
+        path.unlink(missing_ok=True)
         return f"{target.id}: left out: {error}"
-    with path.with_suffix(".tmp").open("wb") as file:
-        np.savez(file, index=json.dumps(entries), poses=np.concatenate(poses))
-    path.with_suffix(".tmp").replace(path)
+    store(path, index=json.dumps(entries), made_from=made_from, poses=np.concatenate(poses))
     return f"{target.id}: {len(entries)} borrowed clips"
 
 
 def extend_bank(bank: Path, out: Path, data: list[Path], *, count: int, workers: int = 2) -> Iterator[str]:
     """Write to ``out`` the bank ``bank`` with up to ``count`` borrowed clips for every training rig. ``bank`` itself
-    stays as it is; its renders are linked. Yields a line of progress for each rig; an interrupted run goes on where it
-    was.
+    stays as it is; its renders are linked. Yields a line of progress for each rig; a run over an earlier one computes
+    only the rigs that something they depend on has changed for.
 
     Args:
         bank: as ``build_bank`` made it.
@@ -374,6 +382,7 @@ def extend_bank(bank: Path, out: Path, data: list[Path], *, count: int, workers:
             first += entry["frames"]
         poses.append(rows)
     np.save(out / "poses.npy", np.concatenate(poses))
+    (out / "rgb.npy").unlink(missing_ok=True)
     if (bank / "rgb.npy").exists():
         _link(bank / "rgb.npy", out / "rgb.npy")
     (out / "index.json").write_text(json.dumps(index))
@@ -381,7 +390,6 @@ def extend_bank(bank: Path, out: Path, data: list[Path], *, count: int, workers:
 
 def _link(path: Path, link: Path) -> None:
     """A hard link, or a copy on another disk."""
-    link.unlink(missing_ok=True)
     try:
         os.link(path, link)
     except OSError:
