@@ -97,6 +97,41 @@ class Batch:
     moved: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """What a bank's index says of its R rigs, of C channels.
+
+    Attributes:
+        rest: (R,) row of the rest pose.
+        masks: (R, C) 1 for channels in use.
+        parents: (R, C) channel of the marker above, or the channel itself.
+        above: (R, C, C) see ``ancestors``.
+        one_tree: (R,) whether all markers hang together; where limbs are trees of their own (foot controls), bones end
+            at what does not know them.
+    """
+
+    rest: Tensor
+    masks: Tensor
+    parents: Tensor
+    above: Tensor
+    one_tree: Tensor
+
+    @classmethod
+    def read(cls, rigs: list[dict[str, Any]], channels: int) -> Bodies:
+        """From the rigs of an index."""
+        masks = torch.zeros(len(rigs), channels)
+        for mask, rig in zip(masks, rigs, strict=True):
+            mask[rig["channels"]] = 1.0
+        parents = torch.tensor([rig["parents"] for rig in rigs])
+        return cls(
+            torch.tensor([rig["first"] for rig in rigs]),
+            masks,
+            torch.where(parents < 0, torch.arange(channels), parents),
+            torch.from_numpy(np.stack([ancestors(rig["parents"]) for rig in rigs])),
+            torch.tensor([sum(rig["parents"][channel] < 0 for channel in rig["channels"]) == 1 for rig in rigs]),
+        )
+
+
 class Batches:
     """Draws batches from a bank folder (see ``bank``).
 
@@ -127,38 +162,8 @@ class Batches:
         rgb = folder / "rgb.npy"
         self.rgb = np.load(rgb, mmap_mode="r") if rgb.exists() else None
         rigs = [rig for rig in index["rigs"] if rig["split"] in splits]
-        channels = space.codec.channels
-        self.rest = torch.tensor([rig["first"] for rig in rigs])
-        self.masks = torch.zeros(len(rigs), channels)
-        self.parents = torch.arange(channels).repeat(len(rigs), 1)
-        self.above = torch.zeros(len(rigs), channels, channels, dtype=torch.bool)
-        self.one_tree = torch.zeros(len(rigs), dtype=torch.bool)
-        clips: list[dict[str, Any]] = []
-        captions: dict[str, int] = {}
-        for i, rig in enumerate(rigs):
-            self.masks[i, rig["channels"]] = 1.0
-            parents = np.array(rig["parents"])
-            self.parents[i] = torch.from_numpy(np.where(parents < 0, np.arange(channels), parents))
-            self.above[i] = torch.from_numpy(ancestors(rig["parents"]))
-            # where limbs are trees of their own (foot controls), bones end at what does not know them
-            self.one_tree[i] = sum(rig["parents"][channel] < 0 for channel in rig["channels"]) == 1
-            first = rig["first"] + 1
-            for clip in rig["clips"]:
-                said = captions_of(clip, rig["category"])
-                texts = [
-                    [captions.setdefault(change(c), len(captions)) for c in said] for change in (str, mirrored_caption)
-                ]
-                # a clip follows the one before, unless its place is given
-                clips.append({"first": first, **clip, "rig": i, "texts": texts, "category": rig["category"]})
-                first += clip["frames"]
-        told = {(clip["rig"], clip["action"]): clip["texts"] for clip in clips}
-        told |= {(clip["category"], clip["action"]): clip["texts"] for clip in clips}
-        for clip in clips:
-            action = REVERSED.get(clip["action"])
-            clip["backwards"] = (
-                clip["texts"] if action == clip["action"]
-                else told.get((clip["rig"], action)) or told.get((clip["category"], action))
-            )  # fmt: skip
+        self.bodies = Bodies.read(rigs, space.codec.channels)
+        clips, captions = told_clips(rigs)
         self.clips = clips
         self.first = np.array([clip["first"] for clip in clips])
         self.length = np.array([clip["frames"] for clip in clips])
@@ -167,11 +172,10 @@ class Batches:
         self.reversible = np.array([clip["backwards"] is not None for clip in clips])
         borrowed = np.array([clip.get("borrowed", False) for clip in clips])
         self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
-        self.text = encoded(list(captions), text, folder)
-        cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
-        self.cameras = cameras
-        self.projections = torch.from_numpy(cameras.matrices).float()
-        self.mirror = torch.from_numpy(mirror_channels(channels))
+        self.text = encoded(captions, text, folder)
+        self.cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
+        self.projections = torch.from_numpy(self.cameras.matrices).float()
+        self.mirror = torch.from_numpy(mirror_channels(space.codec.channels))
 
     def rays(self) -> Tensor:
         """Plücker rays (1, V, 6, size, size) of the template views at the pose maps' resolution."""
@@ -212,9 +216,9 @@ class Batches:
         blend = torch.from_numpy(times - low).float()[..., None, None]
         base = self.first[clips][:, None]
         points = self.poses[base + low].float().lerp(self.poses[base + high].float(), blend)
-        rest = self.poses[self.rest[self.rig[clips]]].float()
+        rest = self.poses[self.bodies.rest[self.rig[clips]]].float()
         points = torch.cat([rest[:, None], points], dim=1)  # (B, 1 + F, C, 3)
-        mask = self.masks[self.rig[clips]]
+        mask = self.bodies.masks[self.rig[clips]]
         if not joint:
             points, mask = self._other_body(points, mask, self.rig[clips])
         mirrored = self.random.random(batch) < change.mirror
@@ -236,14 +240,15 @@ class Batches:
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The same motion of a body of other proportions that faces a little aside and may lack a part."""
         change, size = self.augmentation, len(rigs)
-        above = self.above[rigs]
+        above = self.bodies.above[rigs]
 
         def half() -> NDArray[np.bool_]:
             return self.random.random(size) < 0.5
 
         if change.bones:
-            amounts = self.random.normal(0, change.bones, (size, 9)) * (half() & self.one_tree[rigs].numpy())[:, None]
-            points = rescaled_bones(points, mask, self.parents[rigs], above, torch.from_numpy(amounts).float())
+            amounts = self.random.normal(0, change.bones, (size, 9))
+            amounts *= (half() & self.bodies.one_tree[rigs].numpy())[:, None]
+            points = rescaled_bones(points, mask, self.bodies.parents[rigs], above, torch.from_numpy(amounts).float())
         if change.drop:
             chance = self.random.random(mask.shape) * (self.random.random((size, 1)) < change.drop)
             mask = without_a_part(points, mask, above, torch.from_numpy(chance).float())
@@ -258,7 +263,7 @@ class Batches:
         """Renders (B, V, 1 + F, H, W, 3), the template first."""
         assert self.rgb is not None, "the bank holds no renders"
         rows = np.concatenate(
-            [self.rest[self.rig[clips]].numpy()[:, None], self.first[clips][:, None] + frames], axis=1
+            [self.bodies.rest[self.rig[clips]].numpy()[:, None], self.first[clips][:, None] + frames], axis=1
         )
         source = np.where(mirrored[:, None], np.array(MIRRORED_VIEWS)[views], views)
         pictures = self.rgb[rows[:, None, :], source[:, :, None]]  # (B, V, 1 + F, H, W, 3)
@@ -271,6 +276,33 @@ class Batches:
             choices = self.clips[clip]["backwards" if back else "texts"][int(swap)]
             rows.append(choices[self.random.integers(len(choices))])
         return torch.from_numpy(self.text[rows])
+
+
+def told_clips(rigs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The clips of an index's rigs, and all captions. Clips are entries of the index with their ``first`` row, number
+    of the ``rig``, its ``category``, and numbers of captions: ``texts``, plain ones and mirrored ones, and
+    ``backwards``, those of the clip played backwards, None where that has no name."""
+    clips: list[dict[str, Any]] = []
+    captions: dict[str, int] = {}
+    for i, rig in enumerate(rigs):
+        first = rig["first"] + 1
+        for clip in rig["clips"]:
+            said = captions_of(clip, rig["category"])
+            texts = [
+                [captions.setdefault(change(c), len(captions)) for c in said] for change in (str, mirrored_caption)
+            ]
+            # a clip follows the one before, unless its place is given
+            clips.append({"first": first, **clip, "rig": i, "texts": texts, "category": rig["category"]})
+            first += clip["frames"]
+    told = {(clip["rig"], clip["action"]): clip["texts"] for clip in clips}
+    told |= {(clip["category"], clip["action"]): clip["texts"] for clip in clips}
+    for clip in clips:
+        action = REVERSED.get(clip["action"])
+        clip["backwards"] = (
+            clip["texts"] if action == clip["action"]
+            else told.get((clip["rig"], action)) or told.get((clip["category"], action))
+        )  # fmt: skip
+    return clips, list(captions)
 
 
 def captions_of(clip: dict[str, Any], category: str) -> list[str]:
