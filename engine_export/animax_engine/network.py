@@ -162,8 +162,7 @@ def sinusoid(values: Tensor, width: int) -> Tensor:
 
 def rotary_angles(slots: int, rows: int, columns: int, head_width: int) -> Tensor:
     """Rotary angles (slots · rows · columns, head_width / 2) of places (i, j, k); the head's pairs are split among
-    time,
-    height and width as in Wan (22/21/21 of 64)."""
+    time, height and width as in Wan (22/21/21 of 64)."""
     pairs = head_width // 2
     spatial = head_width // 6
     split = (pairs - 2 * spatial, spatial, spatial)

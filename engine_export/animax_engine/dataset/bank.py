@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from animax.assets import Limits, load_rig, read_clips
 from animax.assets.document import read_document
 from animax.assets.joint_names import words
-from animax.assets.markers import choose_markers
+from animax.assets.markers import MarkerKind, choose_markers
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError
 from animax.motion.clip import Clip
@@ -40,6 +40,7 @@ class Source:
 
     Attributes:
         path: the GLB.
+        id: its name in banks, unique among all sources of one.
         facing: axis that its clips face, or None for the estimate.
         split: "train" or "val".
         category: for balanced sampling.
@@ -156,11 +157,11 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
         return np.concatenate(chunks, axis=1).transpose(1, 0, 2, 3, 4)  # frames first
 
     rest = rig.skeleton.rest_globals
-    head_of = {int(joint): i for i, joint in enumerate(markers.joints) if markers.kinds[i] == 0}
+    head_of = {int(joint): i for i, joint in enumerate(markers.joints) if markers.kinds[i] == MarkerKind.HEAD}
     parent_marker = np.full(channels, -1)
     driver_index = {int(joint): i for i, joint in enumerate(markers.drivers)}
     for i, joint in enumerate(markers.joints):
-        if markers.kinds[i] != 0:
+        if markers.kinds[i] != MarkerKind.HEAD:
             parent_marker[markers.channels[i]] = markers.channels[head_of[int(joint)]]
         else:
             up = markers.driver_parents[driver_index[int(joint)]]

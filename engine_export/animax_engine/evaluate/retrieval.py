@@ -39,8 +39,7 @@ def clip_distance(made: Array, real: Track) -> float:
     ``real``.
 
     Subsequence dynamic time warping with steps (1, 1), (1, 2) and (2, 1): the start and end in ``real`` are free,
-    speed may
-    differ up to twofold. A real clip that is too short is held at its end.
+    speed may differ up to twofold. A real clip that is too short is held at its end.
     """
     reference = real.unrolled(2 * len(made))
     if len(reference) < len(made):
