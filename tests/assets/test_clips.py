@@ -148,10 +148,14 @@ def test_names_choose_clips():
 
 
 def test_channels_that_move_no_joint_are_left_out():
-    glb = moved([(1, "rotation", [0, 1], quaternions(2), "LINEAR"), (1, "weights", [0, 1], [[0], [1]], "LINEAR")])
-    glb.json["animations"][0]["channels"].append({"sampler": 0, "target": {"path": "pointer"}})
-    glb.json["animations"][0]["channels"].append({"sampler": 0, "target": {"path": "rotation"}})
-    one(glb, 10)
+    rotation = (1, "rotation", [0, 1], quaternions(2), "LINEAR")
+    glb = moved([rotation, (1, "weights", [0, 5], [[0], [1]], "LINEAR")])
+    glb.json["animations"][0]["channels"].append({"sampler": 1, "target": {"path": "pointer"}})
+    glb.json["animations"][0]["channels"].append({"sampler": 1, "target": {"path": "rotation"}})
+    (_, clip), (_, expected) = one(glb, 10), one(moved([rotation]), 10)
+    assert len(clip) == len(expected) == 11, "they do not say how long the clip is"
+    for values, plain in zip(vars(clip.pose).values(), vars(expected.pose).values(), strict=True):
+        np.testing.assert_array_equal(values, plain)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,17 @@ def test_the_table_shows_every_number(report):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_peak_memory_grows_when_memory_is_used():
-    before = bench.peak_mib(os.getpid())
-    block = bytearray(os.urandom(1)) * (200 << 20)
-    assert bench.peak_mib(os.getpid()) > before or before > 2 * len(block) / 2**20
+def test_peak_memory_grows_by_what_is_used():
+    program = "input(); block = bytearray(b'x') * (200 << 20); del block; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        before = bench.peak_mib(process.pid)
+        process.stdin.write("\n")
+        process.stdout.readline()
+        after = bench.peak_mib(process.pid)
+        process.stdin.write("\n")
+    assert after - before == pytest.approx(200, abs=20)
 
 
 def test_peak_memory_of_no_process_is_unknown():
