@@ -96,9 +96,11 @@ class Environment:
         self.stamp.write_text(json.dumps({"state": state, "extras": wanted}), "utf-8")
 
     def pip_install(self, *arguments: str) -> None:
-        """Run pip quietly; what it says is shown only when it fails. Python compiles what is imported, not pip all."""
-        quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-compile")
-        command = [str(self.python), "-m", "pip", "install", *quiet, *arguments]
+        """Run pip quietly; what it says is shown only when it fails. Python compiles what it imports; where it may not
+        keep that, pip compiles all."""
+        options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+        options += [] if sys.dont_write_bytecode else ["--no-compile"]
+        command = [str(self.python), "-m", "pip", "install", *options, *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             print(done.stdout, file=sys.stderr, end="")
