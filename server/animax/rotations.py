@@ -91,6 +91,11 @@ def nearest(linear: ArrayLike) -> Array:
     return np.asarray(u @ vt)
 
 
+def orientations(transforms: Array) -> Array:
+    """Unit quaternions (..., 4) of how transforms (..., 4, 4) turn: see ``nearest``."""
+    return from_matrix(nearest(transforms[..., :3, :3]))
+
+
 def skew(v: ArrayLike) -> Array:
     """[v]ₓ (..., 3, 3), the matrices of the cross product with v (..., 3)."""
     x, y, z = np.moveaxis(np.asarray(v, np.float64), -1, 0)

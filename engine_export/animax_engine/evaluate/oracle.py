@@ -203,7 +203,7 @@ def evaluate_clip(
 def _errors(rig: Rig, markers: MarkerSet, truth: Array, pose: Pose) -> dict[str, Any]:
     found = rig.skeleton.globals(pose)
     distance = 100 / rig.size * np.linalg.norm(found[..., :3, 3] - truth[..., :3, 3], axis=-1)
-    true_turns, turns = _rotations(truth), _rotations(found)
+    true_turns, turns = rotations.orientations(truth), rotations.orientations(found)
     angle = np.rad2deg(rotations.between(true_turns, turns))
     jump = rotations.between(turns[1:], turns[:-1])[:, markers.drivers]
     true_jump = rotations.between(true_turns[1:], true_turns[:-1])[:, markers.drivers]
@@ -234,11 +234,6 @@ def _thinned(mesh: Mesh) -> Mesh:
         triangles=mesh.triangles[:0],
         triangle_materials=mesh.triangle_materials[:0],
     )
-
-
-def _rotations(globals_: Array) -> Array:
-    """Rotations (..., 4) of world matrices, scale and shear taken out."""
-    return rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
 
 
 def _codec(name: str) -> tuple[PoseMapCodec, int]:

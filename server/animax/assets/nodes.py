@@ -156,9 +156,8 @@ def decompose(linear: Array, where: str) -> tuple[Array, Array, str]:
         raise UnsupportedAssetError(
             f"{where}.matrix is sheared (cosine {shear:.3f} between axes); accepted: translation, rotation and scale"
         )
-    u, _, vt = np.linalg.svd(axes)
     warning = f"{where}.matrix is slightly sheared; the nearest rotation was taken" if shear > 1e-4 else ""
-    return rotations.from_matrix(u @ vt), scales, warning
+    return rotations.from_matrix(rotations.nearest(axes)), scales, warning
 
 
 def mesh_of(nodes: Nodes, node: int, meshes: int) -> int | None:

@@ -68,24 +68,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = new_command(commands, "animate", "animate a rig from a prompt", EXAMPLES)
     parser.add_argument("rig", metavar="RIG", type=existing_file, help="a rigged .glb or .gltf")
     parser.add_argument("prompt", metavar="PROMPT", help="what it shall do, in English")
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="write .glb (the rig plus the animation), .bvh or .npz; may be repeated (default: RIG-PROMPT.glb here)",
-    )
-    files.add_argument(
-        "--preview",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="render an .mp4, .gif or .png strip; may be repeated",
-    )
+    files = outputs.add_files(parser, "the rig", "RIG-PROMPT.glb")
     files.add_argument(
         "--debug", metavar="DIR", type=Path, help="write template views, generated views and pose maps as pictures"
     )
@@ -168,9 +151,8 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
     display.show(f"connecting to {options.server}")
     from animax.assets import write_glb
     from animax.client import Client
-    from animax.wire.request import STAGES
+    from animax.wire.request import STAGE_OF
 
-    stages = {value: stage for stage, value in STAGES.items()}
     with ExitStack() as stack:
         client = stack.enter_context(Client(options.server, **connection_of(options)))
         interruption = stack.enter_context(Interruption())
@@ -192,7 +174,7 @@ def on_server(options: argparse.Namespace, rig: Rig, request: Request, display: 
     header = result.header
     model = {"name": header.model.name, "sha256": header.model.sha256, "provider": header.model.provider}
     for clip, summary in zip(result.clips, result.summary.clips, strict=True):
-        timings = {stages[t.stage].value: t.seconds for t in summary.timings if t.stage in stages}
+        timings = {STAGE_OF[t.stage].value: t.seconds for t in summary.timings if t.stage in STAGE_OF}
         warnings = tuple(dict.fromkeys(warning for warning in result.warnings if warning not in rig.warnings))
         yield Generated(clip, summary.seed, summary.confidence, timings, warnings, model)
 

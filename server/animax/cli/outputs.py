@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -18,6 +19,35 @@ if TYPE_CHECKING:
 
 CLIP_SUFFIXES = (".glb", ".bvh", ".npz")
 PREVIEW_SUFFIXES = (".mp4", ".gif", ".png")
+
+
+def add_files(parser: argparse.ArgumentParser, rig: str, default: str) -> argparse._ArgumentGroup:
+    """Add the options of what is written, and give their group.
+
+    Args:
+        parser: of a command that moves a rig.
+        rig: what its help calls that.
+        default: name of what is written where none is given.
+    """
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help=f"write .glb ({rig} plus the animation), .bvh or .npz; may be repeated (default: {default} here)",
+    )
+    files.add_argument(
+        "--preview",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="render an .mp4, .gif or .png strip; may be repeated",
+    )
+    return files
 
 
 @dataclass(frozen=True)

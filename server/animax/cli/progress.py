@@ -59,11 +59,11 @@ class ProgressDisplay:
         Raises:
             Cancelled: ``interrupted`` said so.
         """
-        from animax.wire.request import STAGES
+        from animax.wire.request import STAGE_OF
 
         if interrupted():
             raise Cancelled("interrupted")
-        stage = next((stage for stage, value in STAGES.items() if value == progress.stage), None)
+        stage = STAGE_OF.get(progress.stage)
         self.show(TITLES[stage] if stage else f"queued, {progress.queue_position} before this one", fraction)
 
     def show(self, what: str, fraction: float = 0.0) -> None:

@@ -67,24 +67,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     which.add_argument("--clip", metavar="NAME", default="", help="animation in CLIP (default: its only one)")
     which.add_argument("--clip-index", metavar="N", type=int, help="its number, from 0, where several have one name")
     which.add_argument("--all", action="store_true", help="every animation in CLIP, into one .glb")
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="write .glb (TARGET plus the animation), .bvh or .npz; may be repeated (default: TARGET-CLIP.glb here)",
-    )
-    files.add_argument(
-        "--preview",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="render an .mp4, .gif or .png strip; may be repeated",
-    )
+    files = outputs.add_files(parser, "TARGET", "TARGET-CLIP.glb")
     files.add_argument("--json", action="store_true", help="report as JSON on stdout")
     _add_map(parser)
     motion = parser.add_argument_group("motion")

@@ -121,7 +121,7 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
     skeleton = rig.skeleton
     turned, translations = clip.pose.rotations.copy(), clip.pose.translations.copy()
     globals_ = skeleton.globals(clip.pose)
-    before = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
+    before = rotations.orientations(globals_)
     ends = {i: stances.legs[i].ends(globals_) + shift[:, i] for i in moved}
     for i in moved:
         leg = stances.legs[i]
@@ -131,7 +131,7 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             translations[:, leg.foot] += np.linalg.solve(linear, shift[:, i, :, None])[..., 0]
     for _ in range(6):
         globals_ = skeleton.globals(replace(clip.pose, rotations=turned, translations=translations))
-        now = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
+        now = rotations.orientations(globals_)
         for i in moved:
             leg = stances.legs[i]
             if not leg.joints:
@@ -147,7 +147,7 @@ def plant_feet(clip: Clip, rig: Rig, stances: Stances | None = None) -> Clip:
             in_parent = rotations.rotate(rotations.conjugate(now[:, skeleton.parents[joints]]), turn)
             turned[:, joints] = rotations.multiply(rotations.from_rotation_vector(in_parent), turned[:, joints])
     globals_ = skeleton.globals(replace(clip.pose, rotations=turned, translations=translations))
-    now = rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
+    now = rotations.orientations(globals_)
     for i in moved:
         leg = stances.legs[i]
         if leg.joints and leg.has_foot and leg.ankle is None:

@@ -73,7 +73,7 @@ def retarget(
     bones.check(source.skeleton.names, target.skeleton.names)
     basis = target.stance.axes.T @ source.stance.axes
     globals_ = source.skeleton.globals(clip.pose)
-    turned, at_rest = _orientations(globals_), _orientations(source.skeleton.rest_globals)
+    turned, at_rest = rotations.orientations(globals_), rotations.orientations(source.skeleton.rest_globals)
     turn = rotations.multiply(turned, rotations.conjugate(at_rest))
     change = rotations.from_matrix(basis)
     turn = rotations.multiply(rotations.multiply(change, turn), rotations.conjugate(change))
@@ -87,7 +87,7 @@ def retarget(
     places: dict[int, Array] = {}
     top = set(carriers(target).tolist())
     for limb in limbs_of(_links(bones, source, target), source, target):
-        tilt = _alignment(source, target, limb, basis) if align else rotations.IDENTITY
+        tilt = _alignment(source, target, limb, basis, top) if align else rotations.IDENTITY
         for joint, below, above, part in limb:
             share = np.full(len(clip), part)
             wanted[joint] = rotations.multiply(rotations.slerp(turn[:, below], turn[:, above], share), tilt)
@@ -109,10 +109,6 @@ def retarget(
     translations[:, carrier] += np.linalg.solve(linear, (goal - now[:, root, :3, 3]).T).T
     pose = replace(pose, rotations=rotations.make_continuous(local), translations=translations)
     return replace(clip, pose=pose)
-
-
-def _orientations(globals_: Array) -> Array:
-    return rotations.from_matrix(rotations.nearest(globals_[..., :3, :3]))
 
 
 def _height_ratio(source: Rig, target: Rig) -> float:
@@ -174,10 +170,10 @@ def _leads(rig: Rig, joint: int, to: int) -> bool:
     return to == joint
 
 
-def _alignment(source: Rig, target: Rig, limb: list[Link], basis: Array) -> Array:
+def _alignment(source: Rig, target: Rig, limb: list[Link], basis: Array, top: set[int]) -> Array:
     """The turn (4,) that lays the target limb's rest direction onto the source's: of limbs that one of both stretches
     out sideways. Necks, tails and legs that lead elsewhere belong to another body, not to another rest pose."""
-    if len(limb) < 2 or limb[0].joint in carriers(target):
+    if len(limb) < 2 or limb[0].joint in top:
         return rotations.IDENTITY
     heads = source.skeleton.rest_globals[:, :3, 3]
     ends = [heads[link.source] + link.part * (heads[link.toward] - heads[link.source]) for link in (limb[0], limb[-1])]
@@ -235,7 +231,7 @@ def _heads(rig: Rig, names: tuple[str, ...]) -> Array:
 def _local(rig: Rig, wanted: dict[int, Array], places: dict[int, Array], frames: int) -> tuple[Array, Array]:
     """Local rotations and translations for wanted turns from rest, in space, and places of root joints."""
     skeleton = rig.skeleton
-    rest = _orientations(skeleton.rest_globals)
+    rest = rotations.orientations(skeleton.rest_globals)
     turns = np.broadcast_to(rotations.IDENTITY, (frames, len(skeleton), 4)).copy()
     pose = skeleton.posed(rotations=np.repeat(skeleton.rest.rotations[None], frames, axis=0))
     for joint, parent in enumerate(skeleton.parents):

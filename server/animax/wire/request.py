@@ -26,6 +26,7 @@ STAGES: dict[Stage, pb.Stage.ValueType] = {
     Stage.ROTATIONS: pb.STAGE_ROTATIONS,
     Stage.CLEAN: pb.STAGE_CLEAN,
 }
+STAGE_OF = {value: stage for stage, value in STAGES.items()}
 FILE_FORMATS: dict[str, pb.FileFormat.ValueType] = {"glb": pb.FILE_FORMAT_GLB, "bvh": pb.FILE_FORMAT_BVH}
 RIG_ID = re.compile("[0-9a-f]{64}")
 SEED_BITS = 32
