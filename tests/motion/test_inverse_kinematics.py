@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from animax import rotations
@@ -315,3 +316,23 @@ def test_a_rigid_body_that_slides_partly_out_of_the_views_does_not_turn(seed):
     tail = np.flatnonzero(markers.kinds == MarkerKind.TAIL)
     pose = solve_rotations(rig.skeleton, markers, hidden(points, tail, np.arange(1, frames)), 16.0)
     assert jumps_and_errors(rig, markers, pose, truth)[1].max() < 15
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_a_few_markers_almost_on_a_line_do_not_turn_a_body_whose_limbs_slide(seed):
+    legs = {
+        f"{name}_{side}": ("body", (sign * 0.12, y, z))
+        for side, sign in (("l", 1), ("r", -1))
+        for name, y, z in (("front", 0.13, 0.12), ("middle", 0.12, 0.05), ("hind", 0.16, -0.05))
+    }
+    rig = make_rig({"body": (None, (0.0, 0.14, 0.106)), **legs})
+    markers = choose_markers(rig)
+    frames, gone = 17, np.arange(10, 17)
+    truth = random_pose(rig, frames, degrees=4, smooth=5.0, seed=seed)
+    slide = np.random.default_rng(seed).normal(size=(frames, len(legs), 3))
+    truth.translations[:, 2:] += 100 * 0.02 * rig.size * gaussian_filter1d(slide, 3.0, axis=0) * 3
+    truth.translations[gone, 1] += 100 * rig.size * (np.arange(len(gone))[:, None] + 1) * np.array([0.0, 0.5, 0.0])
+    front = [rig.skeleton.names.index(name) for name in ("body", "front_l", "front_r")]
+    which = np.flatnonzero(~np.isin(markers.joints, front) & (markers.kinds == MarkerKind.HEAD))
+    pose = solve_rotations(rig.skeleton, markers, hidden(observed(rig, markers, truth), which, gone), 16.0)
+    assert jumps_and_errors(rig, markers, pose, truth)[0].max() < 20

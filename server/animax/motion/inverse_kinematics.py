@@ -65,6 +65,8 @@ STRETCH_LEAST = 0.015
 """Root mean square change of distance above which a joint stretches, in extents of the markers ..."""
 STRETCH_SIGMAS = 4.0
 """... and in standard errors of that distance."""
+CLEAR = 0.5
+"""Share of its best confidence from which a marker shows the turns that it belongs to."""
 LOOSE = 0.1
 """Weight, at the start, of a head that hangs on a driver over joints that turn too."""
 ROBUST = 4.0
@@ -113,12 +115,30 @@ def solve_rotations(
     inexact = points.sigma > 0
     unknown = np.where(inexact, prior.error * np.median(points.sigma[inexact]) if inexact.any() else 0.0, 0.0)
     sigma = np.hypot(np.maximum(points.sigma, SIGMA_FLOOR * extent), unknown)
+    whole = _shown(tree, points.confidence).min(axis=1) >= CLEAR
+    solution = _most_probable(tree, points, sigma, fps, prior, iterations)
+    if np.any(whole) and not np.all(whole):
+        # few markers fit almost any turn: there they are believed as far as the skeleton can follow them elsewhere
+        misses = np.mean((_markers_at(tree, *_forward(tree, *solution)) - points.points)[whole] ** 2, axis=-1)
+        trust = points.confidence[whole]
+        misfit = np.sqrt(np.sum(trust * misses, axis=0) / np.maximum(np.sum(trust, axis=0), 1e-30))
+        sigma = np.where(whole[:, None], sigma, np.hypot(sigma, misfit))
+        solution = _most_probable(tree, points, sigma, fps, prior, iterations)
+    return _pose(skeleton, tree, *solution)
+
+
+def _most_probable(
+    tree: _Tree, points: Points, sigma: Array, fps: float, prior: Prior, iterations: int
+) -> tuple[Array, Array]:
+    """Turns (F, D, 4) and places (F, T, 3), see the module's docstring, for markers of standard deviation ``sigma``
+    (F, M)."""
+    extent = _extent(tree)
     information = points.confidence / sigma**2
     shown = _shown(tree, points.confidence)
-    turns, places = _start(tree, points.points, information, shown, prior.spread)
+    speed_weight = (fps / SPEED_SPREAD) ** 2
+    turns, places = _start(tree, points.points, information, shown, prior.spread, speed_weight)
 
     pull = np.maximum(shown, CARRIED)[..., None] / prior.spread**2
-    speed_weight = (fps / SPEED_SPREAD) ** 2
     # a place may change by half an extent a second; far weaker than one marker
     place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
     stay_weight = np.maximum(shown[:, tree.owners[tree.movers]], CARRIED) / (STRETCH_SPREAD * extent) ** 2
@@ -129,7 +149,7 @@ def solve_rotations(
     system: tuple[Array, Array] | None = None
     for _ in range(iterations):
         delta, heads = _forward(tree, turns, places)
-        at = heads[:, tree.carriers] + np.einsum("fmij,mj->fmi", delta[:, tree.carriers], tree.offsets)
+        at = _markers_at(tree, delta, heads)
         errors = at - points.points
         loss = np.sqrt(1 + np.sum(errors**2, axis=-1) / scale**2)
         bend = rotations.to_rotation_vector(turns)
@@ -178,7 +198,7 @@ def solve_rotations(
         if np.abs(step[:, :size]).max() < 1e-4 and np.abs(step[:, size:]).max() < 1e-6 * extent:
             accepted = (turns, places)
             break
-    return _pose(skeleton, tree, *accepted)
+    return accepted
 
 
 def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
@@ -360,6 +380,12 @@ def _forward(tree: _Tree, turns: Array, places: Array) -> tuple[Array, Array]:
     return delta, heads
 
 
+def _markers_at(tree: _Tree, delta: Array, heads: Array) -> Array:
+    """Markers (F, M, 3) on joints as ``_forward`` gives them."""
+    at: Array = heads[:, tree.carriers] + np.einsum("fmij,mj->fmi", delta[:, tree.carriers], tree.offsets)
+    return at
+
+
 def _shown(tree: _Tree, confidence: Array) -> Array:
     """(F, D) in [0, 1]: the least confidence of the markers that show a turn, relative to the marker's best frame.
 
@@ -380,7 +406,9 @@ def _shown(tree: _Tree, confidence: Array) -> Array:
     return shown
 
 
-def _start(tree: _Tree, targets: Array, information: Array, shown: Array, spread: float) -> tuple[Array, Array]:
+def _start(
+    tree: _Tree, targets: Array, information: Array, shown: Array, spread: float, speed_weight: float
+) -> tuple[Array, Array]:
     """Turns and places by Wahba's problem from root to leaf, each joint pulled towards its parent's rotation.
 
     In frames that do not show a joint's turn, it is pulled towards where the frames about them that do have it.
@@ -418,11 +446,11 @@ def _start(tree: _Tree, targets: Array, information: Array, shown: Array, spread
         seen = targets[:, which] - mean_seen[:, None]
         covariance = np.einsum("fm,fmi,fmj->fij", weight, seen, rest[None] - mean_rest[:, None])
         delta[:, joint] = rotations.nearest(covariance + prior * above)
-        clear = shown[:, tree.owners[joint]] >= 0.5
+        clear = shown[:, tree.owners[joint]] >= CLEAR
         if np.any(clear) and not np.all(clear):
             turned = rotations.from_matrix(np.swapaxes(above, -1, -2) @ delta[:, joint])
             carried = above @ rotations.to_matrix(_turns_between(turned, np.flatnonzero(clear)))
-            delta[~clear, joint] = rotations.nearest((covariance + prior * carried)[~clear])
+            delta[~clear, joint] = rotations.nearest((covariance + speed_weight * carried)[~clear])
         if joint in slot:
             found = mean_seen - np.einsum("fij,fj->fi", delta[:, joint], mean_rest)
             place = np.einsum("fji,fj->fi", above, found - base) - tree.arms[joint]
