@@ -159,6 +159,19 @@ def test_a_fresh_network_is_the_best_linear_guess():
         close(made, template + components.decode(gain * seen, 9), 1e-5)
 
 
+def test_gates_reach_every_coefficient_through_a_narrow_trunk():
+    """That nothing moves is said of all of them at once, though the trunk is narrower than they are many."""
+    network, given = VideoPoseTransformer(replace(SMALL, joint=False)), inputs()
+    components = network.components["pose"]
+    given |= {"rgb": None, "template_rgb": None, "sigma": torch.full_like(given["sigma"], 0.5)}
+    c_in, c_skip, c_out = components.preconditioning(given["sigma"])
+    with torch.no_grad():
+        network.pose_gate.bias.copy_((-c_skip / (c_in * c_out))[0, 0, 1, 0])
+        _, made = network(**given)
+    differs = components.encode(made - given["template_pose"][:, :, None])
+    assert differs[:, :, 1:].abs().max() < 1e-5
+
+
 def test_preconditioning_gives_unit_variance():
     """In the first slot too, of which noise is drawn on its one frame."""
     components = PrincipalComponents(SMALL.pose)

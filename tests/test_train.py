@@ -16,7 +16,7 @@ from animax_engine.dataset.bank import build_bank  # noqa: E402
 from animax_engine.dataset.batches import Batch, draw_splats, shared_noise, tangents  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
-from animax_engine.network import EMBEDDED, Stream  # noqa: E402
+from animax_engine.network import EMBEDDED, NetworkConfig, Stream  # noqa: E402
 from animax_engine.train import ABLATIONS, Losses, TrainConfig, Trainer, faster_type, flow_loss, main  # noqa: E402
 
 CHANNELS, FRAMES = 4, 9
@@ -49,7 +49,7 @@ def batch(joint=True, views=1, seed=0, shared=False):
         steps = torch.zeros(16, views, 6, CHANNELS, 2)
         steps[:, ::2, 0, :, 0], steps[:, :, 1, :, 1], steps[:, 1::2, 2, :, 0] = 0.01, 0.01, 0.01
         moved = points[:, :, :1] + steps - steps.roll(3, dims=2)
-    return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text, moved)
+    return Batch(points, torch.ones(16, CHANNELS), rgb if joint else None, text, torch.ones(16), moved)
 
 
 def train(trainer, losses, batch):
@@ -72,7 +72,7 @@ def start(network=NETWORK, config=CONFIG):
 def differences():
     drawn = batch(joint=False)
     maps = draw_splats(drawn.points, drawn.mask, SPACE)
-    return maps[:, :, 1:] - maps[:, :, :1]
+    return maps[:, :, 1:] - maps[:, :, :1], drawn.weight
 
 
 @pytest.mark.parametrize(("views", "shared"), [(1, False), (4, True)])
@@ -103,7 +103,7 @@ def test_views_share_the_noise_on_a_marker_s_place_and_no_other():
 def test_clean_slots_are_out_of_the_loss():
     trainer, _ = start()
     drawn = batch(joint=False)
-    moved = Batch(drawn.points.clone(), drawn.mask, None, drawn.text)
+    moved = replace(drawn, points=drawn.points.clone())
     keep = torch.ones(16, dtype=torch.bool)
     noise = {"pose": torch.randn(16, 1, 3, 1, 32)}
 
@@ -195,6 +195,33 @@ def test_a_folder_of_rigs_is_all_that_training_needs(begun, tmp_path, capsys):
     state = read_state(run / "checkpoint.pt")
     assert (state["step"], state["frames"]) == (3, FRAMES)
     assert state["network"] == SMALL.as_dict()
+
+
+def test_a_network_with_more_components_begins_as_it_was(begun, bank, tmp_path):
+    torch.manual_seed(0)
+    first = Trainer(SMALL, CONFIG, FRAMES)
+    for network in (first.master, first.averaged):
+        for name in ("pose_head", "pose_gate"):
+            torch.manual_seed(1)
+            torch.nn.init.normal_(network.get_submodule(name).weight, std=0.1)
+    first.save(tmp_path / "first.pt")
+    argv = [str(tmp_path / "run"), "--bank", bank, *begun[1], "--start", str(tmp_path / "first.pt")]
+    main([*argv, "--components", "40", "--steps", "1", "--rate", "0", "--weight-decay", "0"])
+    state = read_state(tmp_path / "run" / "checkpoint.pt")
+    assert state["network"]["pose"]["components"] == 40
+    second = Trainer(NetworkConfig.from_dict(state["network"]), CONFIG, FRAMES)
+    second.load(state)
+    before, after = (trainer.master.components["pose"] for trainer in (first, second))
+    torch.testing.assert_close(after.basis[:32], before.basis)
+    torch.testing.assert_close(after.variance[:, :32], before.variance)
+    torch.testing.assert_close(after.basis @ after.basis.T, torch.eye(40), atol=1e-4, rtol=0)
+    assert torch.equal(after.noise[1], torch.ones(40))
+    noisy = torch.randn(2, 1, 3, 1, 40)
+    template, text, sigma = torch.rand(2, 1, 16, 4, 4), torch.randn(2, 4, 384), torch.full((2, 3), 0.7)
+    with torch.no_grad():
+        _, old = first.averaged.denoise(None, noisy[..., :32], None, template, sigma, text, None)
+        _, new = second.averaged.denoise(None, noisy, None, template, sigma, text, None)
+    torch.testing.assert_close(new[..., :32], old, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("part", ABLATIONS)

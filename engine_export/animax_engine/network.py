@@ -127,7 +127,7 @@ class NetworkConfig:
 
 EMBEDDED = NetworkConfig(
     rgb=Stream(channels=3, size=24, patch=(8, 24, 24), components=128),
-    pose=Stream(channels=64, size=4, patch=(8, 4, 4), components=512),
+    pose=Stream(channels=64, size=4, patch=(8, 4, 4), components=768),
     width=192,
     depth=6,
     heads=3,
@@ -301,7 +301,7 @@ class PrincipalComponents(nn.Module):
     def fit(self, basis: Tensor, variance: Tensor) -> None:
         """Take components that were found, see ``principal_components``."""
         self.basis, self.variance = basis, variance
-        self.noise[0] = self.first_slot_noise()
+        self.noise = torch.stack([self.first_slot_noise(), torch.ones(len(basis))])
 
     def encode(self, difference: Tensor) -> Tensor:
         """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less the template's."""
@@ -361,8 +361,10 @@ class VideoPoseTransformer(nn.Module):
             if stream.components:
                 self.components[name] = PrincipalComponents(stream)
                 self.add_module(f"{name}_template", nn.Linear(stream.frame.patch_width, d))
-                nn.init.zeros_(self.get_submodule(f"{name}_head").weight)
-                nn.init.zeros_(self.get_submodule(f"{name}_head").bias)
+                self.add_module(f"{name}_gate", nn.Linear(d, stream.token_width))
+                for kind in ("head", "gate"):
+                    nn.init.zeros_(self.get_submodule(f"{name}_{kind}").weight)
+                    nn.init.zeros_(self.get_submodule(f"{name}_{kind}").bias)
         self.text_embedding = nn.Sequential(
             nn.Linear(config.text_width, d), nn.GELU(approximate="tanh"), nn.Linear(d, d)
         )
@@ -498,8 +500,10 @@ class VideoPoseTransformer(nn.Module):
     def _predicted(self, name: str, x: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         made = self._layer(name, "head")(x)
         if name in self.components:
-            _, c_skip, c_out = self.components[name].preconditioning(sigma)
-            made = c_skip * noisy + c_out * made
+            c_in, c_skip, c_out = self.components[name].preconditioning(sigma)
+            # how far each coefficient is to be believed: narrow trunks cannot pass all of them on
+            gate = self._layer(name, "gate")(x)
+            made = (c_skip + c_out * c_in * gate) * noisy + c_out * made
         return made
 
     def per_frame(self, sigma: Tensor) -> Tensor:

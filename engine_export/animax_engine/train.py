@@ -96,7 +96,7 @@ def flow_loss(
     noise: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Loss of each stream for noise levels ``sigma`` (B, S): the squared error, as a share of what the best linear
-    guess from each token alone would leave. Clean slots are out of it.
+    guess from each token alone would leave. Clean slots are out of it. Poses count by ``batch.weight``.
 
     Args:
         network: of streams with principal components.
@@ -133,7 +133,9 @@ def flow_loss(
             linear = network.components[name].preconditioning(sigma)[2].square().sum(dim=-1)
             error = (made - target[name]).square().sum(dim=-1)
             used = (sigma > 0)[:, None, :, None].expand_as(error)
-            losses[name] = torch.where(used, error / linear.clamp(min=1e-6), 0.0).sum() / used.sum().clamp(min=1)
+            weight = batch.weight[:, None, None, None] if name == "pose" else 1.0
+            share = weight * error / linear.clamp(min=1e-6)
+            losses[name] = torch.where(used, share, 0.0).sum() / used.sum().clamp(min=1)
     return losses
 
 
@@ -300,7 +302,10 @@ class Trainer:
         """Resume from a checkpoint's ``state``; a ``new_stage`` takes its averaged weights alone."""
         if new_stage:
             ours = self.master.state_dict()
-            fitting = {k: v for k, v in state["averaged"].items() if k in ours and ours[k].shape == v.shape}
+            fitting = {k: v for k, v in state["averaged"].items() if k in ours}
+            if with_components(NetworkConfig.from_dict(state["network"]), self.master.config) == self.master.config:
+                fitting = {k: grown(v, ours[k].shape) for k, v in fitting.items()}
+            fitting = {k: v for k, v in fitting.items() if v.shape == ours[k].shape}
             for name in sorted(set(ours) - set(fitting)):
                 print(f"starts fresh: {name}")
             self.master.load_state_dict(fitting, strict=False)
@@ -320,6 +325,23 @@ class Trainer:
             self.shadow.load_state_dict(self.master.state_dict())
             for average, value in zip(self.averaged.buffers(), self.master.buffers(), strict=True):
                 average.copy_(value)
+
+
+def with_components(config: NetworkConfig, like: NetworkConfig) -> NetworkConfig:
+    """``config`` with as many components as ``like`` has."""
+    pose, rgb = (
+        replace(mine, components=its.components) for mine, its in ((config.pose, like.pose), (config.rgb, like.rgb))
+    )
+    return replace(config, pose=pose, rgb=rgb)
+
+
+def grown(value: Tensor, shape: torch.Size) -> Tensor:
+    """``value`` with zeros behind it up to ``shape``, where that has more components; else as it is."""
+    if value.ndim != len(shape) or any(ours < its for ours, its in zip(shape, value.shape, strict=True)):
+        return value
+    out = value.new_zeros(shape)
+    out[tuple(slice(size) for size in value.shape)] = value
+    return out
 
 
 def prefetch(
@@ -369,7 +391,9 @@ class Share:
         """The bank, drawn from with a seed of its own."""
         pose, rgb = network.config.pose, network.config.rgb
         space = LatentSpace(SplatPoseMap(pose.channels, pose.size), rgb.size)
-        return Batches(self.bank, space, frames=self.frames, text=TextEncoder(), seed=self.seed + number)
+        batches = Batches(self.bank, space, frames=self.frames, text=TextEncoder(), seed=self.seed + number)
+        batches.weigh()
+        return batches
 
     def __call__(self, network: nn.Module, number: int) -> Iterator[tuple[dict[str, float], float]]:
         """Backward passes of fresh batches, one each time it is asked: the loss's parts, seconds waited for data."""
@@ -408,6 +432,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a sample " + size % FRAMES)
     parser.add_argument("--grid", type=int, help=size % EMBEDDED.pose.size)
     parser.add_argument("--depth", type=int, help=size % EMBEDDED.depth)
+    parser.add_argument("--components", type=int, help="of a pose token " + size % EMBEDDED.pose.components)
     parser.add_argument("--width", type=int, help=size % EMBEDDED.width)
     parser.add_argument("--without", action="append", default=[], choices=ABLATIONS, help="an ablation; may repeat")
     parser.add_argument("--processes", type=int, default=default_threads(), help="each on one thread")
@@ -438,11 +463,23 @@ def chosen_network(args: argparse.Namespace, started: NetworkConfig | None) -> N
         network = replace(
             network, pose=replace(network.pose, size=args.grid, patch=(network.pose.patch[0], args.grid, args.grid))
         )
+    if args.components:
+        network = replace(network, pose=replace(network.pose, components=args.components))
     if args.width:
         network = replace(network, width=args.width, heads=args.width // 64, ffn=3 * args.width)
     if args.depth:
         network = replace(network, depth=args.depth)
     return replace(network, **dict.fromkeys(args.without, False))
+
+
+def known_components(started: NetworkConfig, network: NetworkConfig) -> dict[str, int]:
+    """Components by stream that ``network`` has from the one that a run starts from."""
+    same = with_components(started, network)
+    return {
+        name: getattr(started, name).components
+        for name in ("pose", "rgb")
+        if getattr(same, name) == getattr(network, name)
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -454,7 +491,8 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = args.out / "checkpoint.pt"
     resumes = checkpoint.exists()
     state = read_state(checkpoint if resumes else args.start) if resumes or args.start else None
-    network = chosen_network(args, None if state is None else NetworkConfig.from_dict(state["network"]))
+    started = None if state is None else NetworkConfig.from_dict(state["network"])
+    network = chosen_network(args, started)
     if args.bank is None:
         args.bank = args.out / "bank"
         if not (args.bank / "index.json").exists():
@@ -468,9 +506,11 @@ def main(argv: list[str] | None = None) -> None:
     trainer.room = json.loads((args.bank / "index.json").read_text())["room"]
     size, seed = config.batch // args.processes, config.seed + int(time.time())
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
-    if not resumes and (args.fit or not args.start):
+    known = {} if started is None or args.fit else known_components(started, network)
+    components = trainer.master.components
+    if not resumes and any(known.get(name) != part.stream.components for name, part in components.items()):
         torch.set_num_threads(args.processes)
-        fit_components(trainer.master, share.batches(trainer.master, 0))
+        fit_components(trainer.master, share.batches(trainer.master, 0), known)
         torch.set_num_threads(1)
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))

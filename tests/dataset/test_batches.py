@@ -154,6 +154,29 @@ def test_balanced_weights_favour_what_is_asked_for_every_day():
     assert balanced_weights(clips, np.array([True, False, True]))[1] == 0
 
 
+def test_what_moves_little_counts_more_and_clips_of_an_action_alike(bank, tmp_path):
+    index = json.loads((bank / "index.json").read_text())
+    rig = index["rigs"][0]
+    poses = np.load(bank / "poses.npy")
+    calm = poses[:1] + 0.1 * (poses[10:] - poses[:1])
+    np.save(tmp_path / "poses.npy", np.concatenate([poses, calm, poses[10:15]]))
+    rig["clips"] += [
+        {"name": "c", "frames": 20, "period": 0, "action": "rise_slowly", "captions": ["rise slowly"]},
+        {"name": "d", "frames": 5, "period": 0, "action": "rise", "captions": ["rise"]},
+    ]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    drawn = batches(tmp_path)
+    assert torch.equal(drawn.weights, torch.ones(4))
+    drawn.weigh()
+    turn, rise, slowly, again = drawn.weights.tolist()
+    assert slowly > 3 * rise
+    assert rise == again
+    assert turn != rise
+    assert drawn.odds(0) @ drawn.weights.numpy() == pytest.approx(1)
+    one = drawn.draw(2, 1, joint=False, clips=np.array([2, 0]))
+    assert one.weight.tolist() == [slowly, turn]
+
+
 def test_same_seed_same_batch(bank):
     a, b = (batches(bank, Augmentation(), seed=3).draw(8, 1, joint=False) for _ in range(2))
     assert torch.equal(a.points, b.points)

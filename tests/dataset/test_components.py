@@ -25,7 +25,7 @@ def test_basis_spans_what_varies_most():
         patches = to_patches(latents, STREAM).numpy()
         firsts.append(patches[:, :, 0].reshape(-1, STREAM.patch_width))
         drawn.append(patches[:, :, 1:].reshape(-1, STREAM.patch_width))
-        return latents
+        return latents, torch.ones(64)
 
     basis, variance = principal_components(draw, STREAM, 5)
     torch.testing.assert_close(basis @ basis.T, torch.eye(6), atol=1e-5, rtol=0)
@@ -37,5 +37,40 @@ def test_basis_spans_what_varies_most():
 
 
 def test_components_that_never_vary_keep_a_positive_variance():
-    _, variance = principal_components(lambda: torch.zeros(2, 1, 3, 3, 4, 4), replace(STREAM, components=2), 1)
+    _, variance = principal_components(
+        lambda: (torch.zeros(2, 1, 3, 3, 4, 4), torch.ones(2)), replace(STREAM, components=2), 1
+    )
     assert variance.min() > 0
+
+
+def drawn_along(directions, sizes, weights, generator):
+    """Samples that each vary along one of orthonormal ``directions`` (K, patch_width), of other sizes and weights."""
+
+    def draw():
+        which = torch.arange(60) % len(directions)
+        patches = torch.randn(60, 1, generator=generator) * sizes[which, None] * directions[which]
+        frames = patches.reshape(60, 1, 3, 2, 4, 4).transpose(2, 3).flatten(1, 2)
+        return torch.cat([0 * frames[:, :1], frames], dim=1)[:, None], weights[which]
+
+    return draw
+
+
+def test_samples_that_count_more_decide_on_the_basis():
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(96, 3, generator=generator))[0].T.contiguous()
+    draw = drawn_along(directions, torch.tensor([10.0, 3.0, 1.0]), torch.tensor([1.0, 1.0, 1000.0]), generator)
+    basis, variance = principal_components(draw, replace(STREAM, components=2), 5)
+    shares = (basis @ directions.T).square()
+    assert shares[0, 2] > 0.99, "small, but it counts"
+    assert shares[1, 0] > 0.99
+    assert variance[1, 1] > 50 * variance[1, 0], "variances are of the samples as they are drawn"
+
+
+def test_components_that_are_known_stay_and_others_join_them():
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(96, 3, generator=generator))[0].T.contiguous()
+    draw = drawn_along(directions, torch.tensor([10.0, 3.0, 1.0]), torch.ones(3), generator)
+    basis, _ = principal_components(draw, replace(STREAM, components=3), 5, known=directions[1:2])
+    torch.testing.assert_close(basis[:1], directions[1:2])
+    torch.testing.assert_close(basis @ basis.T, torch.eye(3), atol=1e-4, rtol=0)
+    assert (basis[1] @ directions[0]).abs() > 0.99

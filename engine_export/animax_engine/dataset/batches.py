@@ -38,6 +38,10 @@ EVERYDAY = frozenset(
 EVERYDAY_WEIGHT = 6.0
 """How often they are drawn, for each time another action of as many clips is. Without it a humanoid's walk was one
 sample in three hundred."""
+POSTURE = 0.1
+"""What counts of how far a clip's mean pose is from the template's, against how far the clip moves about it."""
+CALM = 0.05
+"""Share of the mean energy of all that is drawn below which what moves less does not count more."""
 _SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 _SIDE = re.compile(r"\b(left|right|Left|Right)\b")
 
@@ -86,6 +90,7 @@ class Batch:
         mask: (B, C) 1 for channels in use.
         rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
         text: (B, T, width) float16.
+        weight: (B,) what each sample counts, see ``Batches.weigh``.
         moved: (B, V, 6, C, 2) image positions of the template's markers a step along each axis of space and back, by
             which the views share their noise (see ``tangents``); None for a single view.
     """
@@ -94,6 +99,7 @@ class Batch:
     mask: Tensor
     rgb: Tensor | None
     text: Tensor
+    weight: Tensor
     moved: Tensor | None = None
 
 
@@ -141,6 +147,9 @@ class Batches:
         frames: F of a sample.
         splits: rigs to take.
         text: the text encoder; every caption is encoded once, here.
+
+    Attributes:
+        weights: (clips,) what each clip's samples count; all alike until ``weigh``.
     """
 
     def __init__(
@@ -172,6 +181,7 @@ class Batches:
         self.reversible = np.array([clip["backwards"] is not None for clip in clips])
         borrowed = np.array([clip.get("borrowed", False) for clip in clips])
         self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
+        self.weights = torch.ones(len(clips))
         self.text = encoded(captions, text, folder)
         self.cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
         self.projections = torch.from_numpy(self.cameras.matrices).float()
@@ -181,6 +191,29 @@ class Batches:
         """Plücker rays (1, V, 6, size, size) of the template views at the pose maps' resolution."""
         rays = self.cameras.pluecker(self.space.codec.size, np.zeros(3), 1.0)
         return torch.from_numpy(rays).float()[None]
+
+    def weigh(self) -> None:
+        """Let samples count in inverse proportion to how far their pose maps move: a cat's walk like a giant's fall.
+
+        By the mean over the clips of one action of a rig: a weight that depends on what is asked for alone does not
+        change which answer is best. The mean weight is one.
+        """
+        energy = torch.zeros(len(self.clips))
+        for chunk in torch.arange(len(self.clips)).split(256):
+            batch = self.draw(len(chunk), 1, joint=False, clips=chunk.numpy())
+            maps = draw_splats(batch.points, batch.mask, self.space)
+            away = (maps[:, :, 1:] - maps[:, :, :1]).flatten(3)
+            posture = away.mean(dim=2, keepdim=True)
+            moving, standing = (part.square().sum(dim=-1).mean(dim=(1, 2)) for part in (away - posture, posture))
+            energy[chunk] = moving + POSTURE * standing
+        kinds = [(clip["rig"], clip["action"]) for clip in self.clips]
+        by_kind: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for kind, value in zip(kinds, energy.tolist(), strict=True):
+            by_kind[kind].append(value)
+        usual = torch.tensor([float(np.mean(by_kind[kind])) for kind in kinds])
+        drawn = torch.from_numpy(self.odds(self.augmentation.borrowed)).float()
+        weights = 1 / (usual + CALM * (drawn * usual).sum()).clamp(min=1e-9)
+        self.weights = weights / (drawn * weights).sum()
 
     def times(self, clips: NDArray[np.int64], backwards: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round,
@@ -200,8 +233,12 @@ class Batches:
 
     def choose(self, batch: int, borrowed: float) -> NDArray[np.int64]:
         """Random clips (batch,), of which a share ``borrowed`` are borrowed ones."""
+        return self.random.choice(len(self.clips), batch, p=self.odds(borrowed))
+
+    def odds(self, borrowed: float) -> NDArray[np.float64]:
+        """Probability (clips,) of each clip, of which a share ``borrowed`` are borrowed ones, where there are any."""
         share = borrowed if self.borrowed.any() else 0.0
-        return self.random.choice(len(self.clips), batch, p=(1 - share) * self.own + share * self.borrowed)
+        return (1 - share) * self.own + share * self.borrowed
 
     def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
         """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
@@ -235,7 +272,7 @@ class Batches:
             extent = (points[:, 0].amax(dim=1) - points[:, 0].amin(dim=1)).amax(dim=-1)
             steps = torch.cat([torch.eye(3), -torch.eye(3)])[None] * (TANGENT_STEP * extent)[:, None, None]
             moved = project(points[:, :1] + steps[:, :, None], projections)
-        return Batch(project(points, projections), mask, rgb, texts, moved)
+        return Batch(project(points, projections), mask, rgb, texts, self.weights[clips], moved)
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The same motion of a body of other proportions that faces a little aside and may lack a part."""

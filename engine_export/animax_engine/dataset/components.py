@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +15,33 @@ OVERSAMPLING = 8
 """Directions beyond those wanted, so that the last of these are exact too (Halko et al. 2011, § 1.3)."""
 
 
-def principal_components(draw: Callable[[], Tensor], stream: Stream, draws: int) -> tuple[Tensor, Tensor]:
+def principal_components(
+    draw: Callable[[], tuple[Tensor, Tensor]], stream: Stream, draws: int, known: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Basis (K, patch_width) and variances (2, K), of first slots and of the others, of ``draws`` times what ``draw``
-    gives: latents (B, V, F, C, H, W) less the template's. About zero, not the mean: zero is the rest pose. First slots,
-    which hold a single frame, have no say in the basis."""
-    firsts, others = [], []
+    gives: latents (B, V, F, C, H, W) less the template's, and what each sample counts (B,). About zero, not the mean:
+    zero is the rest pose. First slots, which hold a single frame, have no say in the basis.
+
+    Args:
+        draw: random samples.
+        stream: of the latents.
+        draws: how often.
+        known: (k, patch_width) components that stay; what they leave decides on the others.
+    """
+    firsts, others, counts = [], [], []
     for _ in range(draws):
-        patches = to_patches(draw(), stream)
+        latents, weight = draw()
+        patches = to_patches(latents, stream)
         firsts.append(patches[:, :, 0].flatten(0, 2))
         others.append(patches[:, :, 1:].flatten(0, 3))
-    patches, count = torch.cat(others), stream.components
-    _, _, vectors = torch.svd_lowrank(patches, q=min(count + OVERSAMPLING, *patches.shape), niter=4)
-    basis = vectors[:, :count].T.contiguous()
+        counts.append(weight.sqrt().repeat_interleave(len(others[-1]) // len(weight)))
+    patches, scaled = torch.cat(others), torch.cat(others) * torch.cat(counts)[:, None]
+    if known is not None:
+        scaled -= F.linear(scaled, known) @ known
+    wanted = stream.components - (0 if known is None else len(known))
+    _, _, vectors = torch.svd_lowrank(scaled, q=min(wanted + OVERSAMPLING, *patches.shape), niter=4)
+    found = vectors[:, :wanted].T
+    basis = found.contiguous() if known is None else torch.cat([known, found])
     variances = torch.stack([variance(torch.cat(firsts), basis), variance(patches, basis)])
     return basis, variances
 
@@ -36,23 +51,38 @@ def variance(patches: Tensor, basis: Tensor) -> Tensor:
     return F.linear(patches, basis).square().mean(dim=0).clamp(min=SMALLEST_VARIANCE)
 
 
-def fit_components(network: VideoPoseTransformer, batches: Batches, draws: int = 40, batch: int = 256) -> None:
-    """Set the components of every stream of ``network`` from random single-view samples."""
+def fit_components(
+    network: VideoPoseTransformer, batches: Batches, known: Mapping[str, int], draws: int = 40, batch: int = 256
+) -> None:
+    """Set the components of the streams of ``network`` from random single-view samples.
 
-    def pose() -> Tensor:
+    Args:
+        network: whose components are set.
+        batches: to draw from.
+        known: by stream, how many components are there already and stay, with their variances.
+        draws: batches of ``batch`` samples.
+        batch: samples.
+    """
+
+    def pose() -> tuple[Tensor, Tensor]:
         drawn = batches.draw(batch, 1, joint=False)
         maps = draw_splats(drawn.points, drawn.mask, batches.space)
-        return maps[:, :, 1:] - maps[:, :, :1]
+        return maps[:, :, 1:] - maps[:, :, :1], drawn.weight
 
-    def rgb() -> Tensor:
+    def rgb() -> tuple[Tensor, Tensor]:
         pictures = batches.draw(batch, 1, joint=True).rgb
         assert pictures is not None
         latents = picture_latents(pictures)
-        return latents[:, :, 1:] - latents[:, :, :1]
+        return latents[:, :, 1:] - latents[:, :, :1], torch.ones(batch)
 
     draw = {"pose": pose, "rgb": rgb}
     for name, components in network.components.items():
-        if name == "rgb" and batches.rgb is None:
+        kept = known.get(name, 0)
+        if kept == components.stream.components or (name == "rgb" and batches.rgb is None):
             continue
         assert isinstance(components, PrincipalComponents)
-        components.fit(*principal_components(draw[name], components.stream, draws))
+        basis, variances = principal_components(
+            draw[name], components.stream, draws, components.basis[:kept] if kept else None
+        )
+        variances[:, :kept] = components.variance[:, :kept]
+        components.fit(basis, variances)
