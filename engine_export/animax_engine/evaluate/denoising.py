@@ -57,7 +57,7 @@ def explained(
         sigma = torch.full((samples, slots), level)
 
         def share(prompt: torch.Tensor, noisy: torch.Tensor = noisy, sigma: torch.Tensor = sigma) -> float:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode():
                 _, made = network(None, noisy, None, template, sigma, prompt, rays)
             return float(1 - ((made.float() - clean) * used).square().sum() / energy)
 
