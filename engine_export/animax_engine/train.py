@@ -495,9 +495,8 @@ def main(argv: list[str] | None = None) -> None:
     network = chosen_network(args, started)
     if args.bank is None:
         args.bank = args.out / "bank"
-        if not (args.bank / "index.json").exists():
-            for line in build_bank(args.data, args.bank, channels=network.pose.channels, rgb_size=network.rgb.size):
-                print(line, flush=True)
+        for line in build_bank(args.data, args.bank, channels=network.pose.channels, rgb_size=network.rgb.size):
+            print(line, flush=True)
     frames = args.frames or (state["frames"] if state else FRAMES)
     kinds = {"bf16": torch.bfloat16, "fp32": torch.float32}
     trainer = Trainer(network, config, frames, kinds.get(args.precision) or faster_type())
