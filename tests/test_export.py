@@ -1,6 +1,7 @@
 """Export of a small network: what ONNX Runtime computes is what torch computes."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
 from animax.views.camera import ROOM  # noqa: E402
 from animax_engine import cli, export, runtimes  # noqa: E402
-from animax_engine.export import Defaults, example_inputs, read_state, to_onnx, write_folder  # noqa: E402
+from animax_engine.export import Defaults, example_inputs, read_network, read_state, to_onnx, write_folder  # noqa: E402
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 from animax_engine.triton import write_repository  # noqa: E402
 
@@ -68,6 +69,21 @@ def test_graph_is_valid_and_weighs_half(exported):
     large = [w for w in graph.initializer if np.prod(w.dims) >= 4096]
     assert large
     assert all(w.data_type == onnx.TensorProto.FLOAT16 for w in large)
+
+
+def test_what_a_model_of_an_earlier_version_lacks_starts_fresh_and_is_not_evaluated(exported, tmp_path):
+    folder, _, _ = exported
+    shutil.copytree(folder, tmp_path / "earlier")
+    model = onnx.load(folder / "denoiser.onnx")
+    kept = [weight for weight in model.graph.initializer if not weight.name.startswith("network.pose_gate.")]
+    assert len(kept) < len(model.graph.initializer)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    onnx.save(model, tmp_path / "earlier" / "denoiser.onnx")
+    whole, lacking = (set(read_state(place)["averaged"]) for place in (folder, tmp_path / "earlier"))
+    assert whole - lacking == {"pose_gate.weight", "pose_gate.bias"}
+    with pytest.raises(ModelError, match="the weights of earlier are not of the network that it describes"):
+        read_network(tmp_path / "earlier")
 
 
 def test_training_can_start_from_the_folder(exported):

@@ -190,7 +190,7 @@ def strip_notes(model: onnx.ModelProto) -> None:
 
 def read_state(source: str | Path) -> dict[str, Any]:
     """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames and room of
-    its views.
+    its views. Weights that a model of an earlier version lacks are left out.
 
     Raises:
         ModelError: there is no such model, its weights are stored as 8-bit integers, it lies behind a VAE, or it is of
@@ -216,7 +216,8 @@ def read_state(source: str | Path) -> dict[str, Any]:
         raise ModelError(f"model {manifest['name']}: {error}") from error
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
-    weights = {name: torch.from_numpy(stored[f"network.{name}"].astype(np.float32)) for name in names}
+    kept = {name: stored[f"network.{name}"] for name in names if f"network.{name}" in stored}
+    weights = {name: torch.from_numpy(values.astype(np.float32)) for name, values in kept.items()}
     return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"], "room": manifest["room"]}
 
 
