@@ -115,26 +115,26 @@ def solve_rotations(
     inexact = points.sigma > 0
     unknown = np.where(inexact, prior.error * np.median(points.sigma[inexact]) if inexact.any() else 0.0, 0.0)
     sigma = np.hypot(np.maximum(points.sigma, SIGMA_FLOOR * extent), unknown)
-    whole = _shown(tree, points.confidence).min(axis=1) >= CLEAR
-    solution = _most_probable(tree, points, sigma, fps, prior, iterations)
+    shown = _shown(tree, points.confidence)
+    whole = shown.min(axis=1) >= CLEAR
+    solution = _most_probable(tree, points, sigma, shown, fps, prior, iterations)
     if np.any(whole) and not np.all(whole):
         # few markers fit almost any turn: there they are believed as far as the skeleton can follow them elsewhere
         misses = np.mean((_markers_at(tree, *_forward(tree, *solution)) - points.points)[whole] ** 2, axis=-1)
         trust = points.confidence[whole]
         misfit = np.sqrt(np.sum(trust * misses, axis=0) / np.maximum(np.sum(trust, axis=0), 1e-30))
         sigma = np.where(whole[:, None], sigma, np.hypot(sigma, misfit))
-        solution = _most_probable(tree, points, sigma, fps, prior, iterations)
+        solution = _most_probable(tree, points, sigma, shown, fps, prior, iterations)
     return _pose(skeleton, tree, *solution)
 
 
 def _most_probable(
-    tree: _Tree, points: Points, sigma: Array, fps: float, prior: Prior, iterations: int
+    tree: _Tree, points: Points, sigma: Array, shown: Array, fps: float, prior: Prior, iterations: int
 ) -> tuple[Array, Array]:
     """Turns (F, D, 4) and places (F, T, 3), see the module's docstring, for markers of standard deviation ``sigma``
-    (F, M)."""
+    (F, M) that show the turns as ``_shown`` says."""
     extent = _extent(tree)
     information = points.confidence / sigma**2
-    shown = _shown(tree, points.confidence)
     speed_weight = (fps / SPEED_SPREAD) ** 2
     turns, places = _start(tree, points.points, information, shown, prior.spread, speed_weight)
 
