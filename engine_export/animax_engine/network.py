@@ -13,12 +13,15 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from animax.diffusion.latents import LatentSpace, Origin
 from animax.errors import ModelError
+from animax.views.splat import SplatPoseMap, spline_weights
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Stream:
         size: height and width of a latent frame.
         patch: frames, rows and columns of a token. With more than one frame a slot, the first slot holds frame 0 alone
             (causal layout, F = 1 + k · frames).
-        components: principal components of what differs from the template that a patch is reduced to, see
+        components: principal components of what differs from the rest pose that a patch is reduced to, see
             ``PrincipalComponents``; 0: tokens are the patches themselves.
     """
 
@@ -67,6 +70,7 @@ class NetworkConfig:
     Attributes:
         rgb, pose: the two streams; equal token grids. Equal streams share one patch embedding and head, as two
             latents of one VAE do.
+        origin: of markers' places in a clip's pose latents, see ``LatentSpace``; with "rest", for principal components.
         width, depth, heads, ffn: trunk. ffn is the inner width of the feed-forward layers.
         text_width: width of the text encoder's tokens.
         frequencies: width of the sinusoidal encodings of noise level and modality.
@@ -106,6 +110,12 @@ class NetworkConfig:
     shared_positions: bool = True
     modality_embedding: bool = True
     rays: bool = True
+    origin: Origin = "image"
+
+    @property
+    def latent_space(self) -> LatentSpace:
+        """Of splat pose maps and small pictures."""
+        return LatentSpace(SplatPoseMap(self.pose.channels, self.pose.size), self.rgb.size, self.origin)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -273,9 +283,9 @@ SMALLEST_VARIANCE = 1e-4
 
 
 class PrincipalComponents(nn.Module):
-    """Patches of what differs from the template, as coefficients of their K principal components.
+    """Patches of what differs from the rest pose, as coefficients of their K principal components.
 
-    Template relative, so that zero is the rest pose; orthonormal, so that white noise stays white. Each coefficient is
+    Relative to it, so that zero is the rest pose; orthonormal, so that white noise stays white. Each coefficient is
     preconditioned by its own variance λ and that of its noise ν (Karras et al. 2022, table 1, for rectified flow
     z = (1 − σ) r + σ ε): the trunk sees unit variance, predicts unit variance, and its zero is the best linear guess
     from the token alone. A first slot holds one frame, hence has variances of its own.
@@ -304,7 +314,7 @@ class PrincipalComponents(nn.Module):
         self.noise = torch.stack([self.first_slot_noise(), torch.ones(len(basis))])
 
     def encode(self, difference: Tensor) -> Tensor:
-        """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less the template's."""
+        """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less those of the rest pose."""
         return F.linear(to_patches(difference, self.stream), self.basis)
 
     def decode(self, coefficients: Tensor, frames: int) -> Tensor:
@@ -337,6 +347,8 @@ class PrincipalComponents(nn.Module):
 class VideoPoseTransformer(nn.Module):
     """See the module's docstring. ``forward`` is one denoiser call."""
 
+    middle: Tensor
+
     _no_split_modules = ("Block",)  # what accelerate wraps one by one under FSDP
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -351,6 +363,9 @@ class VideoPoseTransformer(nn.Module):
         """In training, compute blocks again for the backward pass instead of keeping what is inside them."""
         d = config.width
         self.shared_latents = config.rgb == config.pose
+        middle = torch.from_numpy(spline_weights(np.array(config.pose.size / 2), config.pose.size)).float()
+        self.register_buffer("middle", middle[:, None] * middle, persistent=False)
+        """(h, w) a splat in the middle, where a marker at rest is drawn with the origin "rest"."""
         self.components = nn.ModuleDict()
         streams = {"pose": config.pose}
         if config.joint and not self.shared_latents:
@@ -417,12 +432,12 @@ class VideoPoseTransformer(nn.Module):
 
         def coordinates(name: str, noisy: Tensor, template: Tensor) -> Tensor:
             if name in self.components:
-                return self.components[name].encode(noisy - signal * template[:, :, None])
+                return self.components[name].encode(noisy - signal * self.at_rest(name, template)[:, :, None])
             return to_patches(noisy, getattr(self.config, name))
 
         def latents(name: str, made: Tensor, template: Tensor) -> Tensor:
             if name in self.components:
-                return template[:, :, None] + self.components[name].decode(made, frames)
+                return self.at_rest(name, template)[:, :, None] + self.components[name].decode(made, frames)
             return from_patches(made, getattr(self.config, name), frames)
 
         x_rgb = None if rgb is None or template_rgb is None else coordinates("rgb", rgb, template_rgb)
@@ -430,6 +445,12 @@ class VideoPoseTransformer(nn.Module):
         made_rgb, made_pose = self.denoise(x_rgb, x_pose, template_rgb, template_pose, sigma, text, rays)
         out_rgb = None if made_rgb is None or template_rgb is None else latents("rgb", made_rgb, template_rgb)
         return out_rgb, latents("pose", made_pose, template_pose)
+
+    def at_rest(self, name: str, template: Tensor) -> Tensor:
+        """Latents of a clip's frame that shows the rest pose, shaped as the template's."""
+        if name == "rgb" or self.config.origin == "image":
+            return template
+        return template.sum(dim=(-2, -1), keepdim=True) * self.middle.to(template.dtype)
 
     def denoise(
         self,

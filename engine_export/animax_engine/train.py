@@ -2,7 +2,7 @@
 
     z = (1 − σ) r + σ ε,   logit σ ~ N(mean, std)
 
-on r, the coefficients of what differs from the template (``PrincipalComponents``). A clip has tens of thousands of
+on r, the coefficients of what differs from the rest pose (``PrincipalComponents``). A clip has tens of thousands of
 correlated numbers, so that its motion is decided while nearly all is noise: most noise levels lie above 0.8.
 """
 
@@ -21,20 +21,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from animax.diffusion.engine import default_threads
-from animax.diffusion.latents import LatentSpace
+from animax.diffusion.latents import LatentSpace, Origin
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import ROOM
-from animax.views.splat import SplatPoseMap
 from animax_engine.crew import Crew
 from animax_engine.dataset.bank import build_bank
-from animax_engine.dataset.batches import Batch, Batches, draw_splats, picture_latents, shared_noise
+from animax_engine.dataset.batches import Batch, Batches, drawn_motion, picture_latents, shared_noise
 from animax_engine.dataset.components import fit_components
 from animax_engine.export import read_state
 from animax_engine.muon import Muon
@@ -109,20 +108,22 @@ def flow_loss(
     """
     dtype = network.modulation.dtype
     level = sigma[:, None, :, None, None]
-    clean = {"pose": draw_splats(batch.points, batch.mask, space)}
+    template, _, motion = drawn_motion(batch, space)
+    drawn = {"pose": (template, motion)}
     if batch.rgb is not None:
-        clean["rgb"] = picture_latents(batch.rgb)
-    target, noisy, template = {}, {}, {}
-    for name, latents in clean.items():
-        template[name] = latents[:, :, 0].to(dtype)
+        pictures = picture_latents(batch.rgb)
+        drawn["rgb"] = pictures[:, :, 0], pictures[:, :, 1:] - pictures[:, :, :1]
+    target, noisy, templates = {}, {}, {}
+    for name, (template, motion) in drawn.items():
+        templates[name] = template.to(dtype)
         with torch.no_grad():
-            target[name] = network.components[name].encode((latents[:, :, 1:] - latents[:, :, :1]).to(dtype)).float()
+            target[name] = network.components[name].encode(motion.to(dtype)).float()
         noisy[name] = target[name] + level * (noise[name] - target[name])
     rgb, pose = network.denoise(
         noisy.get("rgb"),
         noisy["pose"],
-        template.get("rgb"),
-        template["pose"],
+        templates.get("rgb"),
+        templates["pose"],
         sigma,
         batch.text.to(dtype) * keep_text[:, None, None],
         rays,
@@ -301,9 +302,11 @@ class Trainer:
     def load(self, state: dict[str, Any], *, new_stage: bool = False) -> None:
         """Resume from a checkpoint's ``state``; a ``new_stage`` takes its averaged weights alone."""
         if new_stage:
-            ours = self.master.state_dict()
+            ours, theirs = self.master.state_dict(), NetworkConfig.from_dict(state["network"])
             fitting = {k: v for k, v in state["averaged"].items() if k in ours}
-            if with_components(NetworkConfig.from_dict(state["network"]), self.master.config) == self.master.config:
+            if theirs.origin != self.master.config.origin:
+                fitting = {k: v for k, v in fitting.items() if not k.startswith(OF_POSE_TOKENS)}
+            elif with_components(theirs, self.master.config) == self.master.config:
                 fitting = {k: grown(v, ours[k].shape) for k, v in fitting.items()}
             fitting = {k: v for k, v in fitting.items() if v.shape == ours[k].shape}
             for name in sorted(set(ours) - set(fitting)):
@@ -325,6 +328,10 @@ class Trainer:
             self.shadow.load_state_dict(self.master.state_dict())
             for average, value in zip(self.averaged.buffers(), self.master.buffers(), strict=True):
                 average.copy_(value)
+
+
+OF_POSE_TOKENS = ("components.pose.", "pose_embedding.", "pose_head.", "pose_gate.")
+"""Weights that mean nothing for pose maps of another origin."""
 
 
 def with_components(config: NetworkConfig, like: NetworkConfig) -> NetworkConfig:
@@ -389,8 +396,7 @@ class Share:
 
     def batches(self, network: VideoPoseTransformer, number: int) -> Batches:
         """The bank, drawn from with a seed of its own."""
-        pose, rgb = network.config.pose, network.config.rgb
-        space = LatentSpace(SplatPoseMap(pose.channels, pose.size), rgb.size)
+        space = network.config.latent_space
         batches = Batches(self.bank, space, frames=self.frames, text=TextEncoder(), seed=self.seed + number)
         batches.weigh()
         return batches
@@ -432,6 +438,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a sample " + size % FRAMES)
     parser.add_argument("--grid", type=int, help=size % EMBEDDED.pose.size)
     parser.add_argument("--depth", type=int, help=size % EMBEDDED.depth)
+    parser.add_argument(
+        "--origin", choices=get_args(Origin), help="of markers' places in pose maps " + size % EMBEDDED.origin
+    )
     parser.add_argument("--components", type=int, help="of a pose token " + size % EMBEDDED.pose.components)
     parser.add_argument("--width", type=int, help=size % EMBEDDED.width)
     parser.add_argument("--without", action="append", default=[], choices=ABLATIONS, help="an ablation; may repeat")
@@ -463,6 +472,7 @@ def chosen_network(args: argparse.Namespace, started: NetworkConfig | None) -> N
         network = replace(
             network, pose=replace(network.pose, size=args.grid, patch=(network.pose.patch[0], args.grid, args.grid))
         )
+    network = replace(network, origin=args.origin or network.origin)
     if args.components:
         network = replace(network, pose=replace(network.pose, components=args.components))
     if args.width:
@@ -478,7 +488,7 @@ def known_components(started: NetworkConfig, network: NetworkConfig) -> dict[str
     return {
         name: getattr(started, name).components
         for name in ("pose", "rgb")
-        if getattr(same, name) == getattr(network, name)
+        if getattr(same, name) == getattr(network, name) and (name == "rgb" or started.origin == network.origin)
     }
 
 

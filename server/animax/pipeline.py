@@ -75,12 +75,22 @@ class Template:
         cameras: the template views, ``VIEW_SIZE`` pixels.
         pictures: (V, H, W, 3) template views.
         maps: (V, C, h, w) template pose maps.
+        shift: (V, 1, M, 2) pixels that markers are drawn off their places in a clip's pose maps, see ``Space.shift``.
     """
 
     markers: MarkerSet
     cameras: Cameras
     pictures: NDArray[np.uint8]
     maps: NDArray[np.float32]
+    shift: NDArray[np.float64]
+
+    def shift_of_channels(self, channels: int) -> NDArray[np.float64] | None:
+        """``shift`` by channel (V, 1, C, 2), in widths of the image; None where there is none."""
+        if not self.shift.any():
+            return None
+        out = np.zeros((len(self.shift), 1, channels, 2))
+        out[:, :, self.markers.channels] = self.shift / VIEW_SIZE
+        return out
 
 
 def animate(
@@ -134,6 +144,7 @@ def animate(
             template_maps=template.maps,
             rgb=model.space.pictures(generated),
             maps=model.space.maps(generated),
+            shift=template.shift_of_channels(model.space.codec.channels),
             fps=model.fps,
         )
     warnings = (*rig.warnings, *prompt_warnings(request, model))
@@ -158,7 +169,7 @@ def make_template(rig: Rig, model: Model) -> Template:
     pictures = render_frames(rig.mesh, rig.rest_vertices[None], cameras.resized(model.space.rgb_size), up=rig.stance.up)
     points, depths = cameras.project(markers.positions(rig.skeleton.rest_globals)[None])
     maps = codec.draw(points, depths, markers, VIEW_SIZE)
-    return Template(markers, cameras, pictures[:, 0], maps[:, 0])
+    return Template(markers, cameras, pictures[:, 0], maps[:, 0], model.space.shift(points[:, 0], VIEW_SIZE))
 
 
 def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model) -> Condition:
@@ -214,6 +225,7 @@ def observe(template: Template, generated: Sequence[Take], model: Model, *, marg
         margin: frames of a loop that are repeated at either end, so that what follows in time knows no ends.
     """
     found = model.space.observe(generated, template.markers, VIEW_SIZE)
+    found = Observations(found.points - template.shift, found.confidence)
     if margin:
         frames = found.points.shape[1]
         at = np.arange(-margin, frames + margin) % frames
@@ -232,7 +244,7 @@ def draw(
     skeleton = rig.skeleton
     globals_ = skeleton.globals(pose)
     points, depths = template.cameras.project(template.markers.positions(globals_))
-    maps = model.space.codec.draw(points, depths, template.markers, VIEW_SIZE)
+    maps = model.space.codec.draw(points + template.shift, depths, template.markers, VIEW_SIZE)
     rendered = None
     if pictures:
         cameras = template.cameras.resized(model.space.rgb_size)

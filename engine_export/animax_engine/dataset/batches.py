@@ -86,13 +86,14 @@ class Batch:
     ``picture_latents`` where they are used.
 
     Attributes:
-        points: (B, V, 1 + F, C, 2) image positions in [0, 1] of the marker on each channel.
+        points: (B, V, 1 + F, C, 2) places in [0, 1] where the marker on each channel is drawn, see
+            ``LatentSpace.origin``.
         mask: (B, C) 1 for channels in use.
         rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
         text: (B, T, width) float16.
         weight: (B,) what each sample counts, see ``Batches.weigh``.
-        moved: (B, V, 6, C, 2) image positions of the template's markers a step along each axis of space and back, by
-            which the views share their noise (see ``tangents``); None for a single view.
+        moved: (B, V, 6, C, 2) likewise, of the template's markers a step along each axis of space and back, by which
+            the views share their noise (see ``tangents``); None for a single view.
     """
 
     points: Tensor
@@ -201,8 +202,8 @@ class Batches:
         energy = torch.zeros(len(self.clips))
         for chunk in torch.arange(len(self.clips)).split(256):
             batch = self.draw(len(chunk), 1, joint=False, clips=chunk.numpy())
-            maps = draw_splats(batch.points, batch.mask, self.space)
-            away = (maps[:, :, 1:] - maps[:, :, :1]).flatten(3)
+            _, _, away = drawn_motion(batch, self.space)
+            away = away.flatten(3)
             posture = away.mean(dim=2, keepdim=True)
             moving, standing = (part.square().sum(dim=-1).mean(dim=(1, 2)) for part in (away - posture, posture))
             energy[chunk] = moving + POSTURE * standing
@@ -272,7 +273,12 @@ class Batches:
             extent = (points[:, 0].amax(dim=1) - points[:, 0].amin(dim=1)).amax(dim=-1)
             steps = torch.cat([torch.eye(3), -torch.eye(3)])[None] * (TANGENT_STEP * extent)[:, None, None]
             moved = project(points[:, :1] + steps[:, :, None], projections)
-        return Batch(project(points, projections), mask, rgb, texts, self.weights[clips], moved)
+        places = project(points, projections)
+        if self.space.origin == "rest":
+            shift = 0.5 - places[:, :, :1]
+            places = torch.cat([places[:, :, :1], places[:, :, 1:] + shift], dim=2)
+            moved = None if moved is None else moved + shift
+        return Batch(places, mask, rgb, texts, self.weights[clips], moved)
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The same motion of a body of other proportions that faces a little aside and may lack a part."""
@@ -415,6 +421,16 @@ def draw_splats(points: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
     weights = torch.where(distance < 0.5, 0.75 - distance.square(), 0.5 * (1.5 - distance).clamp(min=0.0).square())
     across, down = weights[..., 0, :], weights[..., 1, :] * (mask[:, None, None, :, None] * space.pose_scale)
     return down[..., :, None] * across[..., None, :]
+
+
+def drawn_motion(batch: Batch, space: LatentSpace) -> tuple[Tensor, Tensor, Tensor]:
+    """Pose latents of the template, those of a clip's frame that shows the rest pose, both (B, V, C, size, size), and
+    what the clip's (B, V, F, C, size, size) differ by from these."""
+    maps = draw_splats(batch.points, batch.mask, space)
+    at_rest = maps[:, :, :1]
+    if space.origin == "rest":
+        at_rest = draw_splats(torch.full_like(batch.points[:, :, :1], 0.5), batch.mask, space)
+    return maps[:, :, 0], at_rest[:, :, 0], maps[:, :, 1:] - at_rest
 
 
 def tangents(moved: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from animax_engine.dataset.batches import Batches, draw_splats, picture_latents
+from animax_engine.dataset.batches import Batches, drawn_motion, picture_latents
 from animax_engine.network import SMALLEST_VARIANCE, PrincipalComponents, Stream, VideoPoseTransformer, to_patches
 
 OVERSAMPLING = 8
@@ -19,8 +19,8 @@ def principal_components(
     draw: Callable[[], tuple[Tensor, Tensor]], stream: Stream, draws: int, known: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Basis (K, patch_width) and variances (2, K), of first slots and of the others, of ``draws`` times what ``draw``
-    gives: latents (B, V, F, C, H, W) less the template's, and what each sample counts (B,). About zero, not the mean:
-    zero is the rest pose. First slots, which hold a single frame, have no say in the basis.
+    gives: latents (B, V, F, C, H, W) less those of the rest pose, and what each sample counts (B,). About zero, not
+    the mean: zero is the rest pose. First slots, which hold a single frame, have no say in the basis.
 
     Args:
         draw: random samples.
@@ -66,8 +66,7 @@ def fit_components(
 
     def pose() -> tuple[Tensor, Tensor]:
         drawn = batches.draw(batch, 1, joint=False)
-        maps = draw_splats(drawn.points, drawn.mask, batches.space)
-        return maps[:, :, 1:] - maps[:, :, :1], drawn.weight
+        return drawn_motion(drawn, batches.space)[2], drawn.weight
 
     def rgb() -> tuple[Tensor, Tensor]:
         pictures = batches.draw(batch, 1, joint=True).rgb

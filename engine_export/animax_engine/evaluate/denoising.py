@@ -1,6 +1,6 @@
 """What a network explains at each noise level: with its prompt, without one and with another's.
 
-R² is the share of the motion's energy (what differs from the template) that one call explains. Where it rises
+R² is the share of the motion's energy (what differs from the rest pose) that one call explains. Where it rises
 from nothing, the motion is decided; the gap between the prompts is what the prompt decides.
 """
 
@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
-from animax.views.splat import SplatPoseMap
-from animax_engine.dataset.batches import UNCHANGED, Batches, draw_splats, shared_noise
+from animax_engine.dataset.batches import UNCHANGED, Batches, drawn_motion, shared_noise
 from animax_engine.export import read_network
 from animax_engine.network import VideoPoseTransformer
 
@@ -40,15 +38,15 @@ def explained(
     """Pose tokens alone, on the same random clips and noise at every level; views share theirs as in sampling."""
     batches.random = np.random.default_rng(seed)
     batch = batches.draw(samples, views, joint=False)
-    maps = draw_splats(batch.points, batch.mask, batches.space)
-    clean, template = maps[:, :, 1:], maps[:, :, 0]
+    template, at_rest, motion = drawn_motion(batch, batches.space)
+    clean = at_rest[:, :, None] + motion
     generator = torch.Generator().manual_seed(seed)
     if batch.moved is None:
         noise = torch.randn(clean.shape, generator=generator)
     else:
         noise = shared_noise(batch.moved, batch.mask, batches.space, clean.shape[2], generator)
     used = batch.mask[:, None, None, :, None, None]
-    energy = ((clean - template[:, :, None]) * used).square().sum()
+    energy = (motion * used).square().sum()
     slots = 1 + (clean.shape[2] - 1) // network.config.pose.patch[0]
     rays = batches.rays().expand(samples, -1, -1, -1, -1) if views > 1 else None
     text = batch.text.float()
@@ -75,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     network, frames = read_network(args.model)
-    config = network.config
-    space = LatentSpace(SplatPoseMap(config.pose.channels, config.pose.size), config.rgb.size)
+    space = network.config.latent_space
     batches = Batches(args.bank, space, frames=frames, text=TextEncoder(), splits=(args.split,), augmentation=UNCHANGED)
     print("noise level  own caption  no caption  another's")
     for row in explained(network, batches, views=args.views, samples=args.samples, seed=args.seed):

@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.spacing:
         model = replace(model, schedule=replace(model.schedule, spacing=args.spacing))
     if args.apart and isinstance(model.space, LatentSpace):
-        model = replace(model, space=Apart(model.space.codec, model.space.rgb_size))
+        model = replace(model, space=Apart(**vars(model.space)))
     random = np.random.default_rng(0)
     every = read_sources(args.data)
     sources = [source for source in every if source.split == args.split]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from animax.views.render import BACKGROUND
 from animax.views.splat import SplatPoseMap
 
 Latents = NDArray[np.float32]
+
+Origin = Literal["image", "rest"]
 
 RGB_SCALE = 4.0
 """Latent units for the full range of a colour: with it, small renders on their grey background have about unit
@@ -35,10 +38,13 @@ class LatentSpace:
     Attributes:
         codec: of the pose maps.
         rgb_size: height and width of the RGB stream's pictures.
+        origin: of a marker's place in a clip's pose maps, the "image" or its place at "rest", which is drawn in the
+            middle. The template's show places in the image.
     """
 
     codec: SplatPoseMap
     rgb_size: int
+    origin: Origin = "image"
 
     @property
     def rays_size(self) -> int:
@@ -56,6 +62,11 @@ class LatentSpace:
         used[markers.channels[slice(None) if which is None else which]] = True
         return used
 
+    def shift(self, rest: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
+        """See ``Space``."""
+        to_middle = frame / 2 - rest if self.origin == "rest" else np.zeros_like(rest)
+        return to_middle[:, None]
+
     def encode(self, pictures: NDArray[np.uint8] | None, maps: Latents, *, held: bool = False) -> Sample:  # noqa: ARG002
         """See ``Space``: a frame's latents do not depend on the others."""
         blank = np.zeros((*maps.shape[:2], 3, self.rgb_size, self.rgb_size), np.float32)
@@ -67,7 +78,8 @@ class LatentSpace:
         step = TANGENT_STEP * float(np.ptp(positions, axis=0).max())
         moves = step * np.concatenate([np.eye(3), -np.eye(3)])
         points, depths = views.project(positions + moves[:, None])  # (V, 6, M, 2)
-        drawn = self.codec.draw(points, depths, markers, 1)
+        rest, _ = views.project(positions)
+        drawn = self.codec.draw(points + self.shift(rest, 1), depths, markers, 1)
         derivative = np.moveaxis(drawn[:, :3] - drawn[:, 3:], 1, 2).reshape(len(drawn), -1, 3, size * size)
         left, lengths, right = np.linalg.svd(derivative, full_matrices=False)
         # the third is along the line of sight; a marker outside the picture has none

@@ -80,6 +80,10 @@ class VideoSpace:
         """See ``Space``: all are in use, and none shows certain markers alone."""
         return np.full(self.latent_channels, which is None)
 
+    def shift(self, rest: NDArray[np.float64], frame: int) -> NDArray[np.float64]:  # noqa: ARG002
+        """See ``Space``: markers are drawn where they are."""
+        return np.zeros_like(rest[:, None])
+
     def encode(self, pictures: NDArray[np.uint8] | None, maps: Maps, *, held: bool = False) -> Sample:
         """See ``Space``."""
         slot = self.history - 1 if held else 0
