@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from animax.assets.markers import choose_markers
@@ -41,6 +42,16 @@ def test_noise_raises_errors_but_makes_no_flips():
     assert noisy.flips == 0
 
 
+def test_a_clip_that_leaves_the_views_is_named():
+    rig = biped()
+    pose = random_pose(rig, 5)
+    gone = Clip("gone", 16.0, replace(pose, translations=pose.translations + np.array([0.0, 100.0, 0.0])))
+    result = oracle.evaluate_clip(rig, choose_markers(rig), gone, SplatPoseMap(), 64, names=("puppet", "humanoid"))
+    assert (result.outside, result.found, result.flips) == (100, 0, 0)
+    assert np.isnan(result.vertex)
+    assert "1 clips that the views do not show: puppet/gone" in oracle.summary([result])
+
+
 def test_summary_and_table(tmp_path):
     rig = biped()
     clip = Clip("moves", 16.0, random_pose(rig, 5))
@@ -50,7 +61,7 @@ def test_summary_and_table(tmp_path):
     assert "| humanoid |" in text
     assert "worst 1 by vertex error:\n\n- puppet / worse" in text
     assert "puppet/worse 3" in text
-    oracle.write_csv([result, worse], tmp_path / "clips.csv")
+    assert list(oracle.write_csv([result, worse], tmp_path / "clips.csv")) == [result, worse]
     rows = list(csv.DictReader((tmp_path / "clips.csv").open()))
     assert [r["clip"] for r in rows] == ["moves", "worse"]
     assert float(rows[0]["mpjpe"]) == result.mpjpe
@@ -61,6 +72,6 @@ def test_real_rigs_meet_the_targets(real_rigs, capsys):
     argv = ["--data", str(real_rigs), "--clips", "1", "--frames", "17", *(a for i in ids for a in ("--rig", i))]
     assert oracle.main(argv) == 0
     assert "5 clips of 5 rigs" in capsys.readouterr().out
-    results = oracle.run_oracle(real_rigs, rigs=ids, clips_per_rig=1, max_frames=17, noise=0.005)
+    results = list(oracle.run_oracle(real_rigs, rigs=ids, clips_per_rig=1, max_frames=17, noise=0.005))
     assert sorted(r.vertex for r in results)[2] < 1.0
     assert sum(r.flips for r in results) == 0

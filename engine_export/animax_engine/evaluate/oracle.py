@@ -11,7 +11,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from animax.assets.markers import MarkerKind, MarkerSet, choose_markers
 from animax.assets.mesh import Mesh
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
+from animax.errors import GenerationError
 from animax.motion.clip import Clip
 from animax.motion.inverse_kinematics import inverse_fk, solve_rotations
 from animax.motion.localise import reject_jumps
@@ -51,7 +52,8 @@ CALM = np.deg2rad(20.0)
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One clip's errors. Lengths in percent of the rig's size D, angles in degrees; means unless said otherwise.
+    """One clip's errors. Lengths in percent of the rig's size D, angles in degrees; means unless said otherwise. Of a
+    clip that the views do not show at all, errors are NaN.
 
     Attributes:
         rig: the rig's id in the data set.
@@ -114,9 +116,8 @@ def run_oracle(
     room: float = ROOM,
     size: int | None = None,
     seed: int = 0,
-    progress: Callable[[ClipResult], None] | None = None,
-) -> list[ClipResult]:
-    """Run the chain on the data set's rigs and clips.
+) -> Iterator[ClipResult]:
+    """Run the chain on the data set's rigs and clips; gives each clip's errors as it is done.
 
     Args:
         data_dir: folder with ``manifest.json`` (see the data set's README).
@@ -129,22 +130,16 @@ def run_oracle(
         room: see ``template_cameras``.
         size: side of the views' frame in pixels; None for the codec's own.
         seed: of the noise.
-        progress: told each result.
     """
     maps, frame = _codec(codec)
     frame = size or frame
-    results = []
     for entry, rig in _rigs(Path(data_dir), limit, rigs):
         markers = _markers(rig, codec)
         for clip in _some(read_clips(rig, fps=FPS), clips_per_rig):
             clip = clip.with_pose(clip.pose[:max_frames])
-            result = evaluate_clip(
+            yield evaluate_clip(
                 rig, markers, remove_travel(clip, rig), maps, frame, noise=noise, room=room, seed=seed, names=entry
             )
-            results.append(result)
-            if progress:
-                progress(result)
-    return results
 
 
 def evaluate_clip(
@@ -176,12 +171,17 @@ def evaluate_clip(
         jitter = noise * frame * random.normal(size=observations.points.shape)
         observations = Observations(observations.points + jitter, observations.confidence)
 
-    began = time.perf_counter()
-    points = triangulate(cameras, reject_jumps(observations, frame))
-    pose = solve_rotations(rig.skeleton, markers, points, clip.fps)
+    began, off = time.perf_counter(), float("nan")
+    try:
+        points = triangulate(cameras, reject_jumps(observations, frame))
+    except GenerationError:  # in no frame
+        errors = baseline = dict.fromkeys(ERRORS, off) | {"flips": 0}
+    else:
+        pose = solve_rotations(rig.skeleton, markers, points, clip.fps)
+        off = 100 * float(np.linalg.norm(points.points - true_points, axis=-1).mean()) / rig.size
+        errors = _errors(rig, markers, truth, pose)
+        baseline = _errors(rig, markers, truth, inverse_fk(rig.skeleton, markers, points))
     seconds = time.perf_counter() - began
-    errors = _errors(rig, markers, truth, pose)
-    baseline = _errors(rig, markers, truth, inverse_fk(rig.skeleton, markers, points))
     return ClipResult(
         rig=names[0],
         category=names[1],
@@ -193,11 +193,14 @@ def evaluate_clip(
         found=100 * float(found.mean()) if found.size else 0.0,
         located=100 * float(np.mean(twice)) if twice.size else 0.0,
         localisation=float(np.median(miss[found])) if found.any() else float("nan"),
-        points=100 * float(np.linalg.norm(points.points - true_points, axis=-1).mean()) / rig.size,
+        points=off,
         seconds=seconds,
         **errors,
         **{f"baseline_{k}": baseline[k] for k in ("mpjpe", "vertex", "flips")},
     )
+
+
+ERRORS = ("mpjpe", "mpjpe_all", "driver_angle", "joint_angle", "vertex", "vertex_p95")
 
 
 def _errors(rig: Rig, markers: MarkerSet, truth: Array, pose: Pose) -> dict[str, Any]:
@@ -298,7 +301,7 @@ def summary(results: list[ClipResult], worst: int = 10) -> str:
                 cells.append(f"{int(values.sum())}")
             else:
                 flip = 100 - percent if column in ("found", "located") else percent
-                cells.append(f"{np.nanpercentile(values, flip):.3g}")
+                cells.append("–" if np.isnan(values).all() else f"{np.nanpercentile(values, flip):.3g}")
         return f"| {title} | " + " | ".join(cells) + " |"
 
     lines += [row("median", results, 50), row("P95", results, 95)]
@@ -307,11 +310,15 @@ def summary(results: list[ClipResult], worst: int = 10) -> str:
         for category in sorted({r.category for r in results})
     ]
     lines += ["", f"worst {worst} by vertex error:", ""]
-    for r in sorted(results, key=lambda r: -r.vertex)[:worst]:
+    seen = [r for r in results if not np.isnan(r.vertex)]
+    for r in sorted(seen, key=lambda r: -r.vertex)[:worst]:
         lines.append(
             f"- {r.rig} / {r.clip}: vertex {r.vertex:.2f} %D, mpjpe {r.mpjpe:.2f} %D, drivers {r.driver_angle:.1f}°, "
             f"joints {r.joint_angle:.1f}°, outside {r.outside:.1f} %, {r.drivers} drivers, flips {r.flips}"
         )
+    unseen = [f"{r.rig}/{r.clip}" for r in results if np.isnan(r.vertex)]
+    if unseen:
+        lines += ["", f"{len(unseen)} clips that the views do not show: " + ", ".join(unseen)]
     flipped = [r for r in results if r.flips]
     if flipped:
         lines += [
@@ -321,12 +328,23 @@ def summary(results: list[ClipResult], worst: int = 10) -> str:
     return "\n".join(lines)
 
 
-def write_csv(results: list[ClipResult], path: Path | str) -> None:
-    """One row a clip."""
-    with Path(path).open("w", newline="") as file:
+def write_csv(results: Iterable[ClipResult], path: Path) -> Iterator[ClipResult]:
+    """One row a clip, as they come; gives them on."""
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(ClipResult)])
         writer.writeheader()
-        writer.writerows(asdict(r) for r in results)
+        for result in results:
+            writer.writerow(asdict(result))
+            file.flush()
+            yield result
+
+
+def told(results: Iterable[ClipResult]) -> Iterator[ClipResult]:
+    """Gives them on, and says now and then on standard error how many there were."""
+    for number, result in enumerate(results, 1):
+        if number % 50 == 0:
+            print(f"{number} clips, {result.rig}", file=sys.stderr, flush=True)
+        yield result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -357,10 +375,10 @@ def main(argv: list[str] | None = None) -> int:
         room=args.room,
         seed=args.seed,
     )
-    text = summary(results)
-    sys.stdout.write(text + "\n")
     if args.csv:
-        write_csv(results, args.csv)
+        results = write_csv(results, args.csv)
+    text = summary(list(told(results)))
+    sys.stdout.write(text + "\n")
     if args.md:
         args.md.write_text(text + "\n")
     return 0
