@@ -14,7 +14,7 @@ FPS = 16.0
 SPACE = LatentSpace(SplatPoseMap(64, 4), 24)
 
 
-def model_of(denoiser: Denoiser, *, steps: int = 2) -> Model:
+def model_of(denoiser: Denoiser, space: LatentSpace = SPACE, *, steps: int = 2) -> Model:
     """A model of 33 frames a window that runs ``denoiser``."""
     schedule = Schedule(steps, 2.0)
     manifest = Manifest(
@@ -36,4 +36,4 @@ def model_of(denoiser: Denoiser, *, steps: int = 2) -> Model:
         guidance=2.0,
         text_encoder="0" * 64,
     )
-    return Model(manifest, "cpu", SPACE, schedule, denoiser, TextEncoder())
+    return Model(manifest, "cpu", space, schedule, denoiser, TextEncoder())

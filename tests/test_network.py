@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from animax_engine.dataset.batches import draw_splats  # noqa: E402
 from animax_engine.network import (  # noqa: E402
     EMBEDDED,
     WAN_1_3B,
@@ -215,6 +216,21 @@ def test_the_trunk_sees_only_what_differs_from_the_template():
     with torch.no_grad():
         before, after = network(**given)[1], network(**moved)[1]
     close(after - before, shift[:, :, None].expand_as(before))
+
+
+def test_of_the_origin_rest_every_rig_s_rest_pose_is_the_same_clip():
+    """Its channels in the middle of their maps, wherever the template shows them."""
+    network, given = build(replace(SMALL, origin="rest")), inputs()
+    space, channels = network.config.latent_space, SMALL.pose.channels
+    mask = torch.ones(2, channels)
+    mask[1, 2] = 0
+    template = draw_splats(torch.rand(2, 4, 1, channels, 2), mask, space)[:, :, 0]
+    middle = draw_splats(torch.full((2, 4, 1, channels, 2), 0.5), mask, space)[:, :, 0]
+    close(network.at_rest("pose", template), middle, 1e-5)
+    given |= {"template_pose": template, "pose": middle[:, :, None].expand_as(given["pose"])}
+    given["sigma"] = torch.zeros_like(given["sigma"])
+    with torch.no_grad():
+        close(network(**given)[1], given["pose"], 1e-4)
 
 
 def test_the_two_tokens_of_a_place_share_their_position():

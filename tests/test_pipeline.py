@@ -8,6 +8,7 @@ import pytest
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
+from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
 from animax.motion.control import resolve
@@ -24,12 +25,15 @@ class TrueMaps:
 
     rig: object
     pose: object
+    space: LatentSpace = SPACE
     calls: list = field(default_factory=list)
 
     def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
         markers = choose_markers(self.rig, SPACE.codec.channels)
         cameras = template_cameras(self.rig, size=VIEW_SIZE)
         points, depths = cameras.project(markers.positions(self.rig.skeleton.globals(self.pose)))
+        if self.space.origin == "rest":
+            points += VIEW_SIZE / 2 - cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])[0]
         maps = SPACE.encode_pose(SPACE.codec.draw(points, depths, markers, VIEW_SIZE))
         self.calls.append(sigma)
         return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)
@@ -53,14 +57,15 @@ def truth(rig):
 
 
 def model(denoiser):
-    return model_of(denoiser)
+    return model_of(denoiser, getattr(denoiser, "space", SPACE))
 
 
 REQUEST = Request("anything", seconds=2.0, fps=FPS, foot_cleanup=False)
 
 
-def test_true_pose_maps_come_back_as_the_motion(rig, truth):
-    made = animate(rig, REQUEST, model(TrueMaps(rig, truth)))
+@pytest.mark.parametrize("origin", ["image", "rest"])
+def test_true_pose_maps_come_back_as_the_motion(rig, truth, origin):
+    made = animate(rig, REQUEST, model(TrueMaps(rig, truth, replace(SPACE, origin=origin))))
     error = rig.skeleton.positions(made.clip.pose) - rig.skeleton.positions(truth)
     assert len(made.clip) == 33
     assert np.linalg.norm(error, axis=-1).mean() < 0.01 * rig.size

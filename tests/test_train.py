@@ -224,6 +224,20 @@ def test_a_network_with_more_components_begins_as_it_was(begun, bank, tmp_path):
     torch.testing.assert_close(new[..., :32], old, atol=1e-5, rtol=1e-5)
 
 
+def test_pose_maps_of_another_origin_start_with_fresh_pose_tokens(begun, bank, tmp_path, capsys):
+    main([str(tmp_path / "run"), "--bank", bank, *begun[1], "--origin", "rest", "--steps", "1", "--rate", "0"])
+    said = capsys.readouterr().out
+    for name in ("components.pose.basis", "pose_embedding.weight", "pose_head.weight", "pose_gate.weight"):
+        assert f"starts fresh: {name}\n" in said
+    state, first = read_state(tmp_path / "run" / "checkpoint.pt"), read_state(begun[0] / "small.pt")
+    assert state["network"]["origin"] == "rest"
+    before, after = first["averaged"], state["master"]
+    assert torch.equal(after["rgb_head.weight"], before["rgb_head.weight"])
+    basis = after["components.pose.basis"]
+    assert not torch.allclose(basis, before["components.pose.basis"])
+    torch.testing.assert_close(basis @ basis.T, torch.eye(32), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("part", ABLATIONS)
 def test_a_network_is_trained_without_any_part_of_the_method(part, begun, bank, tmp_path):
     main(

@@ -19,6 +19,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
     balanced_weights,
     captions_of,
     draw_splats,
+    drawn_motion,
     mirrored_caption,
     picture_latents,
     project,
@@ -105,6 +106,26 @@ def test_splats_equal_the_codec(bank):
     for b in range(2):
         maps = SPACE.codec.draw(points[b][:, :, Markers.channels].double().numpy() * 96, None, Markers, 96)
         np.testing.assert_allclose(made[b], SPACE.encode_pose(maps), atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", [UNCHANGED, Augmentation()])
+def test_places_are_relative_to_rest_where_the_space_says_so(bank, augmentation):
+    """The same samples, moved so that rest is in the middle; the same noise on a marker's place."""
+    plain, moved = (
+        Batches(bank, replace(SPACE, origin=origin), frames=17, text=TextEncoder(), augmentation=augmentation, seed=3)
+        for origin in ("image", "rest")
+    )
+    a, b = (source.draw(6, 4, joint=False) for source in (plain, moved))
+    rest = a.points[:, :, :1]
+    torch.testing.assert_close(b.points[:, :, :1], rest)
+    torch.testing.assert_close(b.points[:, :, 1:] - 0.5, a.points[:, :, 1:] - rest)
+    torch.testing.assert_close(b.moved - 0.5, a.moved - rest)
+    for source, batch in ((plain, a), (moved, b)):
+        template, at_rest, motion = drawn_motion(batch, source.space)
+        torch.testing.assert_close(template, draw_splats(rest, a.mask, SPACE)[:, :, 0])
+        clip = draw_splats(batch.points[:, :, 1:], a.mask, SPACE)
+        torch.testing.assert_close(at_rest[:, :, None] + motion, clip, atol=1e-5, rtol=0)
+    assert torch.equal(at_rest[0, 0, 2], at_rest[0, 1, 2]), "every view shows rest in the middle"
 
 
 def test_tangents_equal_the_latent_space(bank):

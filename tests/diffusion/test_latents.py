@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,12 +46,17 @@ CAMERAS = orbit(np.zeros(3), 1.0, np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), 
 POSITIONS = np.array([[0.1, 0.2, 0.3], [-0.4, 0.1, 0.0], [0.0, -0.5, 0.2], [0.2, 0.0, -0.3]])
 
 
-def test_tangents_are_what_a_small_move_changes():
-    tangents = SPACE.tangents(Markers, CAMERAS, POSITIONS).astype(float)
+@pytest.mark.parametrize("origin", ["image", "rest"])
+def test_tangents_are_what_a_small_move_changes(origin):
+    space = replace(SPACE, origin=origin)
+    tangents = space.tangents(Markers, CAMERAS, POSITIONS).astype(float)
     assert tangents.shape == (4, 8, 3, 4, 4)
     assert not tangents[:, [1, 4, 5, 7]].any()
     move = np.array([0.002, -0.003, 0.001])
-    maps = [SPACE.codec.draw(*CAMERAS.project(POSITIONS[None] + at), Markers(), 1)[:, 0] for at in (0 * move, move)]
+    rest, depths = CAMERAS.project(POSITIONS[None])
+    shift = space.shift(rest[:, 0], 1)
+    points, _ = CAMERAS.project(POSITIONS[None] + move)
+    maps = [SPACE.codec.draw(at + shift, depths, Markers(), 1)[:, 0] for at in (rest, points)]
     change = (maps[1] - maps[0])[:, Markers.channels]
     within = tangents[:, Markers.channels].reshape(4, 4, 3, 16)
     flat = change.reshape(4, 4, 16)
@@ -57,6 +64,14 @@ def test_tangents_are_what_a_small_move_changes():
     assert np.linalg.norm(kept - flat) < 0.05 * np.linalg.norm(flat), "a move changes nothing else"
     gram = np.einsum("vmia,vmja->vmij", within, within)
     np.testing.assert_allclose(np.linalg.eigvalsh(gram), np.broadcast_to([0, 1, 1], (4, 4, 3)), atol=1e-5)
+
+
+def test_at_rest_markers_are_in_the_middle_or_in_their_places():
+    rest, _ = CAMERAS.project(POSITIONS)
+    assert not SPACE.shift(rest, 1).any()
+    shift = replace(SPACE, origin="rest").shift(rest, 1)
+    assert shift.shape == (4, 1, 4, 2)
+    np.testing.assert_allclose(rest[:, None] + shift, 0.5)
 
 
 def test_a_marker_outside_the_picture_has_no_tangents():

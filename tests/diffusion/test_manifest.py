@@ -34,6 +34,7 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
         ({"name": "../x"}, "name is '../x'; accepted: letters, digits"),
         ({"codec": "morse"}, "codec is 'morse'; accepted: splat or rgb"),
         ({"views": 6}, "views is 6; accepted: 4"),
+        ({"origin": "moon"}, "origin is 'moon'; accepted: image or rest"),
         ({"spacing": "wide"}, "spacing is 'wide'; accepted: flow or log_snr"),
         ({"files": {}}, "an entry for 'denoiser.onnx'"),
         ({"files": {"denoiser.onnx": "x"}}, "accepted: sha256 and size"),
