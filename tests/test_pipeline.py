@@ -32,8 +32,8 @@ class TrueMaps:
         markers = choose_markers(self.rig, SPACE.codec.channels)
         cameras = template_cameras(self.rig, size=VIEW_SIZE)
         points, depths = cameras.project(markers.positions(self.rig.skeleton.globals(self.pose)))
-        if self.space.origin == "rest":
-            points += VIEW_SIZE / 2 - cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])[0]
+        rest, _ = cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])
+        points = VIEW_SIZE * self.space.drawn_at(points / VIEW_SIZE, rest / VIEW_SIZE)
         maps = SPACE.encode_pose(SPACE.codec.draw(points, depths, markers, VIEW_SIZE))
         self.calls.append(sigma)
         return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)

@@ -26,7 +26,7 @@ from animax.motion.localise import reject_jumps
 from animax.motion.triangulate import Points, triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
 from animax.views.camera import Cameras, template_cameras
-from animax.views.debug import write_debug
+from animax.views.debug import SIDE, write_debug
 from animax.views.pose_map import Observations
 from animax.views.render import render_frames
 
@@ -75,22 +75,14 @@ class Template:
         cameras: the template views, ``VIEW_SIZE`` pixels.
         pictures: (V, H, W, 3) template views.
         maps: (V, C, h, w) template pose maps.
-        shift: (V, 1, M, 2) pixels that markers are drawn off their places in a clip's pose maps, see ``Space.shift``.
+        rest: (V, 1, M, 2) places of the markers, in widths of the image.
     """
 
     markers: MarkerSet
     cameras: Cameras
     pictures: NDArray[np.uint8]
     maps: NDArray[np.float32]
-    shift: NDArray[np.float64]
-
-    def shift_of_channels(self, channels: int) -> NDArray[np.float64] | None:
-        """``shift`` by channel (V, 1, C, 2), in widths of the image; None where there is none."""
-        if not self.shift.any():
-            return None
-        out = np.zeros((len(self.shift), 1, channels, 2))
-        out[:, :, self.markers.channels] = self.shift / VIEW_SIZE
-        return out
+    rest: NDArray[np.float64]
 
 
 def animate(
@@ -144,7 +136,7 @@ def animate(
             template_maps=template.maps,
             rgb=model.space.pictures(generated),
             maps=model.space.maps(generated),
-            shift=template.shift_of_channels(model.space.codec.channels),
+            places=map_places(template, model),
             fps=model.fps,
         )
     warnings = (*rig.warnings, *prompt_warnings(request, model))
@@ -169,7 +161,17 @@ def make_template(rig: Rig, model: Model) -> Template:
     pictures = render_frames(rig.mesh, rig.rest_vertices[None], cameras.resized(model.space.rgb_size), up=rig.stance.up)
     points, depths = cameras.project(markers.positions(rig.skeleton.rest_globals)[None])
     maps = codec.draw(points, depths, markers, VIEW_SIZE)
-    return Template(markers, cameras, pictures[:, 0], maps[:, 0], model.space.shift(points[:, 0], VIEW_SIZE))
+    return Template(markers, cameras, pictures[:, 0], maps[:, 0], points / VIEW_SIZE)
+
+
+def map_places(template: Template, model: Model) -> NDArray[np.float64] | None:
+    """What ``write_debug`` needs to show a clip's markers in their places; None where its maps show them there."""
+    pixels = (np.arange(SIDE) + 0.5) / SIDE
+    rest = np.full((len(template.rest), 1, model.space.codec.channels, 2, 1), 0.5)
+    if np.array_equal(model.space.drawn_at(pixels, rest), pixels):
+        return None
+    rest[:, :, template.markers.channels] = template.rest[..., None]
+    return model.space.drawn_at(pixels, rest)
 
 
 def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model) -> Condition:
@@ -225,7 +227,7 @@ def observe(template: Template, generated: Sequence[Take], model: Model, *, marg
         margin: frames of a loop that are repeated at either end, so that what follows in time knows no ends.
     """
     found = model.space.observe(generated, template.markers, VIEW_SIZE)
-    found = Observations(found.points - template.shift, found.confidence)
+    found = Observations(VIEW_SIZE * model.space.seen_at(found.points / VIEW_SIZE, template.rest), found.confidence)
     if margin:
         frames = found.points.shape[1]
         at = np.arange(-margin, frames + margin) % frames
@@ -244,7 +246,8 @@ def draw(
     skeleton = rig.skeleton
     globals_ = skeleton.globals(pose)
     points, depths = template.cameras.project(template.markers.positions(globals_))
-    maps = model.space.codec.draw(points + template.shift, depths, template.markers, VIEW_SIZE)
+    places = model.space.drawn_at(points / VIEW_SIZE, template.rest)
+    maps = model.space.codec.draw(VIEW_SIZE * places, depths, template.markers, VIEW_SIZE)
     rendered = None
     if pictures:
         cameras = template.cameras.resized(model.space.rgb_size)

@@ -54,9 +54,8 @@ def test_tangents_are_what_a_small_move_changes(origin):
     assert not tangents[:, [1, 4, 5, 7]].any()
     move = np.array([0.002, -0.003, 0.001])
     rest, depths = CAMERAS.project(POSITIONS[None])
-    shift = space.shift(rest[:, 0], 1)
     points, _ = CAMERAS.project(POSITIONS[None] + move)
-    maps = [SPACE.codec.draw(at + shift, depths, Markers(), 1)[:, 0] for at in (rest, points)]
+    maps = [SPACE.codec.draw(space.drawn_at(at, rest), depths, Markers(), 1)[:, 0] for at in (rest, points)]
     change = (maps[1] - maps[0])[:, Markers.channels]
     within = tangents[:, Markers.channels].reshape(4, 4, 3, 16)
     flat = change.reshape(4, 4, 16)
@@ -68,10 +67,19 @@ def test_tangents_are_what_a_small_move_changes(origin):
 
 def test_at_rest_markers_are_in_the_middle_or_in_their_places():
     rest, _ = CAMERAS.project(POSITIONS)
-    assert not SPACE.shift(rest, 1).any()
-    shift = replace(SPACE, origin="rest").shift(rest, 1)
-    assert shift.shape == (4, 1, 4, 2)
-    np.testing.assert_allclose(rest[:, None] + shift, 0.5)
+    np.testing.assert_array_equal(SPACE.drawn_at(rest, rest), rest)
+    np.testing.assert_allclose(replace(SPACE, origin="rest").drawn_at(rest, rest), 0.5)
+
+
+def test_moves_from_rest_are_companded_and_come_back():
+    space, rest = replace(SPACE, origin="rest"), np.array(0.3)
+    moves = np.linspace(-0.5, 0.5, 41)
+    drawn = space.drawn_at(rest + moves, rest)
+    np.testing.assert_allclose(space.seen_at(drawn, rest), rest + moves, atol=1e-12)
+    assert (drawn[0], drawn[-1]) == pytest.approx((0, 1))
+    slope = np.gradient(drawn, moves)
+    assert slope.max() == pytest.approx(3.3, rel=0.03)
+    assert slope[0] == pytest.approx(0.33, rel=0.1)
 
 
 def test_a_marker_outside_the_picture_has_no_tangents():

@@ -70,9 +70,10 @@ def test_what_is_drawn_off_its_place_is_shown_in_its_place():
     codec = SplatPoseMap()
     rest = np.array([[[[30.0, 60.0]]]])
     points = rest + np.array([[[[0.0, 0.0]], [[4.0, -9.0]], [[-20.0, 12.0]]]])
-    shift = np.full((1, 1, 64, 2), (48 - rest) / 96)
+    pixels = (np.arange(SIDE) + 0.5) / SIDE
+    places = np.broadcast_to(pixels + (48 - rest[..., None]) / 96, (1, 1, 64, 2, SIDE))
     maps = codec.draw(points + 48 - rest, np.ones((1, 3, 1)), marker_set(1), 96)
-    for picture, place in zip(pose_pictures(codec, maps, shift)[0], points[0, :, 0], strict=True):
+    for picture, place in zip(pose_pictures(codec, maps, places)[0], points[0, :, 0], strict=True):
         light = picture.astype(float).sum(axis=-1)
         row, column = np.unravel_index(light.argmax(), light.shape)
         np.testing.assert_allclose((np.array([column, row]) + 0.5) * 96 / SIDE, place, atol=4.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import zlib
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animax.assets.markers import mirror_channels
-from animax.diffusion.latents import RGB_SCALE, SEEN, TANGENT_STEP, LatentSpace
+from animax.diffusion.latents import NEAR, RGB_SCALE, SEEN, TANGENT_STEP, LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
@@ -87,7 +88,7 @@ class Batch:
 
     Attributes:
         points: (B, V, 1 + F, C, 2) places in [0, 1] where the marker on each channel is drawn, see
-            ``LatentSpace.origin``.
+            ``LatentSpace.drawn_at``.
         mask: (B, C) 1 for channels in use.
         rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
         text: (B, T, width) float16.
@@ -274,10 +275,9 @@ class Batches:
             steps = torch.cat([torch.eye(3), -torch.eye(3)])[None] * (TANGENT_STEP * extent)[:, None, None]
             moved = project(points[:, :1] + steps[:, :, None], projections)
         places = project(points, projections)
-        if self.space.origin == "rest":
-            shift = 0.5 - places[:, :, :1]
-            places = torch.cat([places[:, :, :1], places[:, :, 1:] + shift], dim=2)
-            moved = None if moved is None else moved + shift
+        rest, clip = places[:, :, :1], places[:, :, 1:]
+        places = torch.cat([rest, drawn_at(clip, rest, self.space)], dim=2)
+        moved = None if moved is None else drawn_at(moved, rest, self.space)
         return Batch(places, mask, rgb, texts, self.weights[clips], moved)
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -421,6 +421,13 @@ def draw_splats(points: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
     weights = torch.where(distance < 0.5, 0.75 - distance.square(), 0.5 * (1.5 - distance).clamp(min=0.0).square())
     across, down = weights[..., 0, :], weights[..., 1, :] * (mask[:, None, None, :, None] * space.pose_scale)
     return down[..., :, None] * across[..., None, :]
+
+
+def drawn_at(places: Tensor, rest: Tensor, space: LatentSpace) -> Tensor:
+    """The same as ``LatentSpace.drawn_at``."""
+    if space.origin == "image":
+        return places
+    return 0.5 + 0.5 * torch.asinh((places - rest) / NEAR) / math.asinh(0.5 / NEAR)
 
 
 def drawn_motion(batch: Batch, space: LatentSpace) -> tuple[Tensor, Tensor, Tensor]:

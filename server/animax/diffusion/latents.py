@@ -20,6 +20,9 @@ Latents = NDArray[np.float32]
 
 Origin = Literal["image", "rest"]
 
+NEAR = 0.05
+"""Of the image's width: moves that are smaller are drawn in proportion, 3.3 times as large; larger ones by their
+logarithm (sinh⁻¹), up to half a width, which stays one."""
 RGB_SCALE = 4.0
 """Latent units for the full range of a colour: with it, small renders on their grey background have about unit
 variance."""
@@ -38,8 +41,9 @@ class LatentSpace:
     Attributes:
         codec: of the pose maps.
         rgb_size: height and width of the RGB stream's pictures.
-        origin: of a marker's place in a clip's pose maps, the "image" or its place at "rest", which is drawn in the
-            middle. The template's show places in the image.
+        origin: of a marker's place in a clip's pose maps. "image": they show where it is, as the template's do.
+            "rest": they show how far it has moved from its place in the template, which is drawn in the middle; moves
+            are companded, so that an ant's walk is drawn almost as large as a giant's fall.
     """
 
     codec: SplatPoseMap
@@ -62,10 +66,19 @@ class LatentSpace:
         used[markers.channels[slice(None) if which is None else which]] = True
         return used
 
-    def shift(self, rest: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
+    def drawn_at(self, places: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Space``."""
-        to_middle = frame / 2 - rest if self.origin == "rest" else np.zeros_like(rest)
-        return to_middle[:, None]
+        if self.origin == "image":
+            return places
+        middle: NDArray[np.float64] = 0.5 + 0.5 * np.arcsinh((places - rest) / NEAR) / np.arcsinh(0.5 / NEAR)
+        return middle
+
+    def seen_at(self, drawn: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Space``."""
+        if self.origin == "image":
+            return drawn
+        places: NDArray[np.float64] = rest + NEAR * np.sinh((2 * drawn - 1) * np.arcsinh(0.5 / NEAR))
+        return places
 
     def encode(self, pictures: NDArray[np.uint8] | None, maps: Latents, *, held: bool = False) -> Sample:  # noqa: ARG002
         """See ``Space``: a frame's latents do not depend on the others."""
@@ -79,7 +92,7 @@ class LatentSpace:
         moves = step * np.concatenate([np.eye(3), -np.eye(3)])
         points, depths = views.project(positions + moves[:, None])  # (V, 6, M, 2)
         rest, _ = views.project(positions)
-        drawn = self.codec.draw(points + self.shift(rest, 1), depths, markers, 1)
+        drawn = self.codec.draw(self.drawn_at(points, rest[:, None]), depths, markers, 1)
         derivative = np.moveaxis(drawn[:, :3] - drawn[:, 3:], 1, 2).reshape(len(drawn), -1, 3, size * size)
         left, lengths, right = np.linalg.svd(derivative, full_matrices=False)
         # the third is along the line of sight; a marker outside the picture has none

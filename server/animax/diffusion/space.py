@@ -39,10 +39,12 @@ class Space(Protocol):
         """(C,) True for the pose latents' channels that are in use; with ``which`` (M,), for those that show these
         markers and nothing else."""
 
-    def shift(self, rest: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        """What is added to markers' places (V, F, M, 2), in pixels of an image ``frame`` wide, before they are drawn
-        into a clip's pose maps, (V, 1, M, 2); ``rest`` (V, M, 2) are their places in the template. Zero, unless a clip
-        shows where markers moved to instead of where they are."""
+    def drawn_at(self, places: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where a clip's pose maps show markers that are at ``places`` in the image and in the template at ``rest``; all
+        in widths of the image, of any shape, each coordinate by itself."""
+
+    def seen_at(self, drawn: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of ``drawn_at``."""
 
     def encode(self, pictures: Pictures | None, maps: Maps, *, held: bool = False) -> Sample:
         """Latents of single frames.

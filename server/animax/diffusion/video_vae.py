@@ -80,9 +80,13 @@ class VideoSpace:
         """See ``Space``: all are in use, and none shows certain markers alone."""
         return np.full(self.latent_channels, which is None)
 
-    def shift(self, rest: NDArray[np.float64], frame: int) -> NDArray[np.float64]:  # noqa: ARG002
-        """See ``Space``: markers are drawn where they are."""
-        return np.zeros_like(rest[:, None])
+    def drawn_at(self, places: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ARG002
+        """See ``Space``: where they are."""
+        return places
+
+    def seen_at(self, drawn: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: ARG002
+        """See ``Space``."""
+        return drawn
 
     def encode(self, pictures: NDArray[np.uint8] | None, maps: Maps, *, held: bool = False) -> Sample:
         """See ``Space``."""

@@ -34,7 +34,7 @@ def write_debug(
     template_mask: Floats | None = None,
     rgb: Bytes | None = None,
     maps: Maps | None = None,
-    shift: Places | None = None,
+    places: Places | None = None,
     fps: float = 15.0,
     columns: int = 8,
 ) -> list[Path]:
@@ -51,7 +51,7 @@ def write_debug(
         template_mask: (V, H, W) share of each pixel that the body covers.
         rgb: (V, F, H, W, 3) generated views, sRGB.
         maps: (V, F, C, h, w) generated pose maps.
-        shift: (V, 1, C, 2) see ``pose_pictures``.
+        places: (V, 1, C, 2, ``SIDE``) see ``pose_pictures``.
         fps: of what was generated.
         columns: frames of a strip.
 
@@ -67,7 +67,7 @@ def write_debug(
     if template_mask is not None:
         grey = np.rint(np.clip(template_mask, 0, 1) * 255).astype(np.uint8)
         stills["template_mask"] = np.repeat(grey[..., None], 3, axis=-1)
-    clips = {"rgb": rgb, "pose": None if maps is None else pose_pictures(codec, maps, shift)}
+    clips = {"rgb": rgb, "pose": None if maps is None else pose_pictures(codec, maps, places)}
     written = []
     for name, views in stills.items():
         written.append(directory / f"{name}.png")
@@ -85,7 +85,7 @@ def write_debug(
     return written
 
 
-def pose_pictures(codec: PoseMapCodec, maps: Maps, shift: Places | None = None) -> Bytes:
+def pose_pictures(codec: PoseMapCodec, maps: Maps, places: Places | None = None) -> Bytes:
     """Pictures (..., H, W, 3) sRGB that a person can read, of pose maps (..., C, h, w), on the frame of the views.
 
     RGB maps are shown as they are. Of splat maps each channel is a dot in a colour of its own: its grid, interpolated
@@ -94,8 +94,8 @@ def pose_pictures(codec: PoseMapCodec, maps: Maps, shift: Places | None = None) 
     Args:
         codec: of the maps.
         maps: (..., C, h, w).
-        shift: (..., C, 2) widths of the image that each channel's marker is drawn off its place, to be undone; of splat
-            maps.
+        places: (..., C, 2, ``SIDE``) where in a channel's map the picture's columns and rows are, in widths of the
+            map's image; None where every map shows the picture. Of splat maps.
 
     Raises:
         OptionError: the maps are not the codec's.
@@ -106,22 +106,21 @@ def pose_pictures(codec: PoseMapCodec, maps: Maps, shift: Places | None = None) 
         levels = np.moveaxis(np.clip(maps, 0, 1), -3, -1)
     else:
         border = 1 if isinstance(codec, SplatPoseMap) else 0
-        levels = _splat_levels(maps, np.zeros((1, 2)) if shift is None else shift, border)
+        levels = _splat_levels(maps, (np.arange(SIDE) + 0.5) / SIDE if places is None else places, border)
     return np.rint(levels * 255).astype(np.uint8)
 
 
-def _splat_levels(maps: Maps, shift: Places, border: int) -> Floats:
+def _splat_levels(maps: Maps, places: Places, border: int) -> Floats:
     """(..., SIDE, SIDE, 3) levels of maps (..., C, h, w) whose ``border`` cells lie outside the image."""
     size = maps.shape[-1]
-    shifts = np.broadcast_to(shift, (*maps.shape[:-2], 2)).reshape(-1, maps.shape[-3], 2, 1)
-    places = (np.arange(SIDE) + 0.5) / SIDE
+    every = np.broadcast_to(places, (*maps.shape[:-2], 2, SIDE)).reshape(-1, maps.shape[-3], 2, SIDE)
     # the peak of a whole splat, interpolated, becomes one wherever it lies
     whole = float((spline_weights(np.array([size / 2]), size) ** 2).sum()) ** 2
     colours = maximin_palette(maps.shape[-3])
     flat = np.maximum(maps.reshape(-1, *maps.shape[-3:]), 0).astype(np.float64)
     out = np.empty((len(flat), SIDE, SIDE, 3), np.float32)
-    for i, (image, off) in enumerate(zip(flat, shifts, strict=True)):
-        weights = spline_weights(border + (places + off) * (size - 2 * border), size)  # (C, 2, SIDE, size)
+    for i, (image, at) in enumerate(zip(flat, every, strict=True)):
+        weights = spline_weights(border + at * (size - 2 * border), size)  # (C, 2, SIDE, size)
         channels = weights[:, 1] @ image @ weights[:, 0].swapaxes(-1, -2) / whole
         peaks = channels.max(axis=(1, 2), keepdims=True)
         dots = np.clip(peaks, 0, 1) * (channels / np.maximum(peaks, 1e-9)) ** SHARPNESS
