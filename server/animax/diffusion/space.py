@@ -40,8 +40,8 @@ class Space(Protocol):
         markers and nothing else."""
 
     def drawn_at(self, places: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where a clip's pose maps show markers at ``places`` in the image, in the template at ``rest``; all in widths of
-        the image, of any shape, each coordinate by itself."""
+        """Where a clip's pose maps show markers at ``places`` in the image, in the template at ``rest``; all in widths
+        of the image, of any shape, each coordinate by itself."""
 
     def seen_at(self, drawn: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
         """The inverse of ``drawn_at``."""
