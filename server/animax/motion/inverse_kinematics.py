@@ -16,7 +16,7 @@ hⱼ = h_parent + Δ_parent (h°ⱼ - h°_parent).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,12 @@ STRETCH_SIGMAS = 4.0
 """... and in standard errors of that distance."""
 CLEAR = 0.5
 """Share of its best confidence from which a marker shows the turns that it belongs to."""
+FOLLOWED = 4.0
+"""Standard deviations by which a marker is missed all along where the skeleton cannot follow it."""
+JUMP = np.deg2rad(45.0)
+"""Turn between neighbouring frames for which another way is looked for ..."""
+RETRIES = 4
+"""... of at most so many limbs, those that jump farthest."""
 LOOSE = 0.1
 """Weight, at the start, of a head that hangs on a driver over joints that turn too."""
 ROBUST = 4.0
@@ -117,88 +123,151 @@ def solve_rotations(
     sigma = np.hypot(np.maximum(points.sigma, SIGMA_FLOOR * extent), unknown)
     shown = _shown(tree, points.confidence)
     whole = shown.min(axis=1) >= CLEAR
-    solution = _most_probable(tree, points, sigma, shown, fps, prior, iterations)
-    if np.any(whole) and not np.all(whole):
-        # few markers fit almost any turn: there they are believed as far as the skeleton can follow them elsewhere
-        misses = np.mean((_markers_at(tree, *_forward(tree, *solution)) - points.points)[whole] ** 2, axis=-1)
-        trust = points.confidence[whole]
-        misfit = np.sqrt(np.sum(trust * misses, axis=0) / np.maximum(np.sum(trust, axis=0), 1e-30))
-        sigma = np.where(whole[:, None], sigma, np.hypot(sigma, misfit))
-        solution = _most_probable(tree, points, sigma, shown, fps, prior, iterations)
+    problem = _Problem(tree, points, sigma, shown, fps, prior, iterations)
+    solution = problem.solve()
+    # What the skeleton cannot follow (moved or scaled joints) is no evidence of turns; and where much is hidden, few
+    # markers fit almost any turn: markers are believed as far as the skeleton follows them in the frames that show all.
+    misses = np.mean((_markers_at(tree, *_forward(tree, *solution)) - points.points) ** 2, axis=-1)
+    trust = points.confidence * whole[:, None]
+    misfit = np.sqrt(np.sum(trust * misses, axis=0) / np.maximum(np.sum(trust, axis=0), 1e-30))
+    if np.any(whole) and (not np.all(whole) or np.any(misfit > FOLLOWED * sigma)):
+        solution = replace(problem, sigma=np.hypot(sigma, misfit)).solve()
     return _pose(skeleton, tree, *solution)
 
 
-def _most_probable(
-    tree: _Tree, points: Points, sigma: Array, shown: Array, fps: float, prior: Prior, iterations: int
-) -> tuple[Array, Array]:
-    """Turns (F, D, 4) and places (F, T, 3), see the module's docstring, for markers of standard deviation ``sigma``
-    (F, M) that show the turns as ``_shown`` says."""
-    extent = _extent(tree)
-    information = points.confidence / sigma**2
-    speed_weight = (fps / SPEED_SPREAD) ** 2
-    turns, places = _start(tree, points.points, information, shown, prior.spread, speed_weight)
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """What is to be explained, see the module's docstring.
 
-    pull = np.maximum(shown, CARRIED)[..., None] / prior.spread**2
-    # a place may change by half an extent a second; far weaker than one marker
-    place_weight = (fps / (0.5 * extent)) ** 2 * 0.1
-    stay_weight = np.maximum(shown[:, tree.owners[tree.movers]], CARRIED) / (STRETCH_SPREAD * extent) ** 2
-    stay_weight[:, tree.parents[tree.movers] < 0] = 0.0
-    scale = np.maximum(ROBUST * sigma, ROBUST_FLOOR * extent)
-    damping, cost = 1e-4, np.inf
-    accepted = (turns, places)
-    system: tuple[Array, Array] | None = None
-    for _ in range(iterations):
-        delta, heads = _forward(tree, turns, places)
-        at = _markers_at(tree, delta, heads)
-        errors = at - points.points
-        loss = np.sqrt(1 + np.sum(errors**2, axis=-1) / scale**2)
-        bend = rotations.to_rotation_vector(turns)
-        slack = np.sqrt(1 + np.sum(bend**2, axis=-1, keepdims=True) / prior.tail**2)
-        rest_weight = pull / slack
-        change = rotations.to_rotation_vector(rotations.multiply(turns[1:], rotations.conjugate(turns[:-1])))
-        drift = np.diff(places, axis=0)
-        new_cost = float(
-            np.sum(2 * information * scale**2 * (loss - 1))
-            + np.sum(2 * pull * bend**2 / (1 + slack))
-            + speed_weight * np.sum(change**2)
-            + place_weight * np.sum(drift**2)
-            + np.sum(stay_weight[..., None] * places**2)
-        )
-        if new_cost < cost:
-            improvement = 1 - new_cost / cost if np.isfinite(cost) else 1.0
-            accepted, cost = (turns, places), new_cost
-            damping = max(damping / 10, 1e-7)
-            hessian, gradient = _normal_equations(tree, delta, heads, at, errors, information / loss)
+    Attributes:
+        tree: what turns.
+        points: (F, M) markers.
+        sigma: (F, M) their standard deviation.
+        shown: (F, D) how far they show the turns, see ``_shown``.
+        fps: frames a second.
+        prior: of turns.
+        iterations: upper bound of a descent's steps.
+    """
+
+    tree: _Tree
+    points: Points
+    sigma: Array
+    shown: Array
+    fps: float
+    prior: Prior
+    iterations: int
+
+    def solve(self) -> tuple[Array, Array]:
+        """Turns (F, D, 4) and places (F, T, 3). Every frame is begun by itself, so that a limb may end in another
+        valley than in the frames about it. Where it jumps, it is begun once more as in the longest stretch of frames
+        without a jump, and the more probable way stays."""
+        information = self.points.confidence / self.sigma**2
+        speed_weight = (self.fps / SPEED_SPREAD) ** 2
+        start = _start(self.tree, self.points.points, information, self.shown, self.prior.spread, speed_weight)
+        turns, places, cost = self._descend(*start)
+        for limb in _jumping(self.tree, turns)[:RETRIES]:
+            steady = turns.copy()
+            for turn in limb:
+                steady[:, turn] = _without_jumps(turns[:, turn])
+            again = self._descend(steady, places)
+            if again[2] < cost:
+                turns, places, cost = again
+        return turns, places
+
+    def _descend(self, turns: Array, places: Array) -> tuple[Array, Array, float]:
+        """The nearest most probable turns and places, and their cost, by damped Gauss-Newton steps."""
+        tree, points, sigma, shown, prior = self.tree, self.points, self.sigma, self.shown, self.prior
+        extent = _extent(tree)
+        information = points.confidence / sigma**2
+        speed_weight = (self.fps / SPEED_SPREAD) ** 2
+        pull = np.maximum(shown, CARRIED)[..., None] / prior.spread**2
+        # a place may change by half an extent a second; far weaker than one marker
+        place_weight = (self.fps / (0.5 * extent)) ** 2 * 0.1
+        stay_weight = np.maximum(shown[:, tree.owners[tree.movers]], CARRIED) / (STRETCH_SPREAD * extent) ** 2
+        stay_weight[:, tree.parents[tree.movers] < 0] = 0.0
+        scale = np.maximum(ROBUST * sigma, ROBUST_FLOOR * extent)
+        damping, cost = 1e-4, np.inf
+        accepted = (turns, places)
+        system: tuple[Array, Array] | None = None
+        for _ in range(self.iterations):
+            delta, heads = _forward(tree, turns, places)
+            at = _markers_at(tree, delta, heads)
+            errors = at - points.points
+            loss = np.sqrt(1 + np.sum(errors**2, axis=-1) / scale**2)
+            bend = rotations.to_rotation_vector(turns)
+            slack = np.sqrt(1 + np.sum(bend**2, axis=-1, keepdims=True) / prior.tail**2)
+            rest_weight = pull / slack
+            change = rotations.to_rotation_vector(rotations.multiply(turns[1:], rotations.conjugate(turns[:-1])))
+            drift = np.diff(places, axis=0)
+            new_cost = float(
+                np.sum(2 * information * scale**2 * (loss - 1))
+                + np.sum(2 * pull * bend**2 / (1 + slack))
+                + speed_weight * np.sum(change**2)
+                + place_weight * np.sum(drift**2)
+                + np.sum(stay_weight[..., None] * places**2)
+            )
+            if new_cost < cost:
+                improvement = 1 - new_cost / cost if np.isfinite(cost) else 1.0
+                accepted, cost = (turns, places), new_cost
+                damping = max(damping / 10, 1e-7)
+                hessian, gradient = _normal_equations(tree, delta, heads, at, errors, information / loss)
+                size = 3 * tree.turns
+                diagonal = np.arange(hessian.shape[-1])
+                hessian[:, diagonal[:size], diagonal[:size]] += np.repeat(rest_weight[..., 0], 3, axis=1)
+                # a root of which nothing is seen stays where it started
+                hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3, axis=1) + 1e-6 / extent**2
+                gradient[:, :size] += (rest_weight * bend).reshape(len(bend), -1)
+                gradient[:, size:] += (stay_weight[..., None] * places).reshape(len(places), -1)
+                coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
+                flow = np.concatenate(
+                    [change.reshape(-1, size), drift.reshape(len(drift), 3 * len(tree.movers))], axis=-1
+                )
+                flow *= coupling
+                gradient[1:] += flow
+                gradient[:-1] -= flow
+                system = (hessian, gradient)
+                if improvement < 1e-6:
+                    break
+            else:
+                damping *= 30
+                if damping > 1e3:
+                    break
+            assert system is not None
+            hessian, gradient = system
+            step = _solve_in_time(hessian, -gradient, coupling, damping)
             size = 3 * tree.turns
-            diagonal = np.arange(hessian.shape[-1])
-            hessian[:, diagonal[:size], diagonal[:size]] += np.repeat(rest_weight[..., 0], 3, axis=1)
-            # a root of which nothing is seen stays where it started
-            hessian[:, diagonal[size:], diagonal[size:]] += np.repeat(stay_weight, 3, axis=1) + 1e-6 / extent**2
-            gradient[:, :size] += (rest_weight * bend).reshape(len(bend), -1)
-            gradient[:, size:] += (stay_weight[..., None] * places).reshape(len(places), -1)
-            coupling = np.concatenate([np.full(size, speed_weight), np.full(3 * len(tree.movers), place_weight)])
-            flow = np.concatenate([change.reshape(-1, size), drift.reshape(len(drift), 3 * len(tree.movers))], axis=-1)
-            flow *= coupling
-            gradient[1:] += flow
-            gradient[:-1] -= flow
-            system = (hessian, gradient)
-            if improvement < 1e-6:
+            turn = rotations.from_rotation_vector(step[:, :size].reshape(len(step), -1, 3))
+            turns = rotations.normalise(rotations.multiply(turn, accepted[0]))
+            places = accepted[1] + step[:, size:].reshape(len(step), -1, 3)
+            if np.abs(step[:, :size]).max() < 1e-4 and np.abs(step[:, size:]).max() < 1e-6 * extent:
                 break
-        else:
-            damping *= 30
-            if damping > 1e3:
-                break
-        assert system is not None
-        hessian, gradient = system
-        step = _solve_in_time(hessian, -gradient, coupling, damping)
-        size = 3 * tree.turns
-        turn = rotations.from_rotation_vector(step[:, :size].reshape(len(step), -1, 3))
-        turns = rotations.normalise(rotations.multiply(turn, accepted[0]))
-        places = accepted[1] + step[:, size:].reshape(len(step), -1, 3)
-        if np.abs(step[:, :size]).max() < 1e-4 and np.abs(step[:, size:]).max() < 1e-6 * extent:
-            accepted = (turns, places)
-            break
-    return accepted
+        return *accepted, cost
+
+
+def _jumps(turns: Array) -> Array:
+    """(F - 1, ...) angle between neighbouring frames of turns (F, ..., 4) where it is a jump, else zero."""
+    angles: Array = rotations.between(turns[1:], turns[:-1])
+    return np.where(angles > JUMP, angles, 0.0)
+
+
+def _jumping(tree: _Tree, turns: Array) -> list[list[int]]:
+    """Turns (F, D, 4) that jump, those of neighbouring joints together; the largest jump first."""
+    largest = _jumps(turns).max(axis=0, initial=0.0)
+    limb: dict[int, set[int]] = {int(turn): {int(turn)} for turn in np.flatnonzero(largest)}
+    for joint, parent in enumerate(tree.parents):
+        one, other = int(tree.owners[joint]), int(tree.owners[parent])
+        if parent >= 0 and one in limb and other in limb:
+            together = limb[one] | limb[other]
+            limb.update(dict.fromkeys(together, together))
+    limbs = {min(members): sorted(members) for members in limb.values()}
+    return sorted(limbs.values(), key=lambda members: -largest[members].max())
+
+
+def _without_jumps(turn: Array) -> Array:
+    """A turn (F, 4) of which the longest stretch of frames without a jump is kept, standing still beyond it."""
+    edges = [0, *(np.flatnonzero(_jumps(turn)) + 1), len(turn)]
+    longest = int(np.argmax(np.diff(edges)))
+    return _turns_between(turn, np.arange(edges[longest], edges[longest + 1]))
 
 
 def inverse_fk(skeleton: Skeleton, markers: MarkerSet, points: Points) -> Pose:
