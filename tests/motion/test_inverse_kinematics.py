@@ -336,3 +336,52 @@ def test_a_few_markers_almost_on_a_line_do_not_turn_a_body_whose_limbs_slide(see
     which = np.flatnonzero(~np.isin(markers.joints, front) & (markers.kinds == MarkerKind.HEAD))
     pose = solve_rotations(rig.skeleton, markers, hidden(observed(rig, markers, truth), which, gone), 16.0)
     assert jumps_and_errors(rig, markers, pose, truth)[0].max() < 20
+
+
+@pytest.mark.parametrize(("joint", "axis"), [("forearm_r", 2), ("thigh_l", 0)])
+def test_a_limb_begun_in_another_valley_comes_back(joint, axis, monkeypatch):
+    """Turned about in one frame, a descent alone leaves it there."""
+    rig = biped()
+    markers = choose_markers(rig)
+    truth = random_pose(rig, 17, degrees=15)
+    points = observed(rig, markers, truth)
+    top = int(np.flatnonzero(markers.drivers == rig.skeleton.names.index(joint))[0])
+    limb = [top, *np.flatnonzero(markers.driver_parents == top)]
+    about = rotations.from_rotation_vector(np.deg2rad(179) * np.eye(3)[axis])
+    begin = ik._start
+
+    def astray(*args):
+        turns, places = begin(*args)
+        turns[8, limb] = rotations.multiply(about, turns[8, limb])
+        return turns, places
+
+    def error():
+        pose = solve_rotations(rig.skeleton, markers, points, 16.0)
+        return np.rad2deg(rotations.between(pose.rotations[8, limb], truth.rotations[8, limb])).max()
+
+    monkeypatch.setattr(ik, "_start", astray)
+    assert error() < 1
+    monkeypatch.setattr(ik, "RETRIES", 0)
+    assert error() > 45
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_the_skeleton_cannot_follow_is_no_evidence_of_turns(seed, monkeypatch):
+    """Joints that leave their places by a hundredth of the body, each for itself."""
+    rig = biped()
+    markers = choose_markers(rig)
+    truth = random_pose(rig, 33, degrees=15)
+    random = np.random.default_rng(seed)
+    truth.translations[:, 3:] += rig.size * random.normal(size=(33, len(rig.skeleton) - 3, 3))  # file units: 1/100
+    points = observed(rig, markers, truth)
+
+    def errors_and_steps():
+        turned = solve_rotations(rig.skeleton, markers, points, 16.0, stretch=False).rotations[:, markers.drivers]
+        errors = rotations.between(turned, truth.rotations[:, markers.drivers])
+        return errors.mean(), rotations.between(turned[1:], turned[:-1]).max()
+
+    error, step = errors_and_steps()
+    monkeypatch.setattr(ik, "FOLLOWED", np.inf)
+    believed, jump = errors_and_steps()
+    assert error < 0.95 * believed
+    assert step < 0.9 * jump
