@@ -30,6 +30,7 @@ SMALL = replace(
     heads=2,
     ffn=64,
     text_width=12,
+    origin="image",
 )
 PLAIN = replace(SMALL.pose, components=0)
 

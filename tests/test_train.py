@@ -29,6 +29,7 @@ NETWORK = replace(
     heads=1,
     ffn=64,
     text_width=8,
+    origin="image",
 )
 SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
 CONFIG = TrainConfig(batch=16, steps=200, rate=3e-3, warmup=5, ema=0.9)
