@@ -144,7 +144,6 @@ EMBEDDED = NetworkConfig(
     ffn=576,
     text_width=384,
     text_scale=384**0.5,
-    origin="rest",
 )
 """Ships with the package and runs on two CPU cores."""
 
