@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from animax.assets import Limits, load_rig, read_clips
 from animax.assets.document import read_document
 from animax.assets.joint_names import words
-from animax.assets.markers import MarkerKind, choose_markers
+from animax.assets.markers import CHOICE, MarkerKind, choose_markers
 from animax.assets.rig import Rig
 from animax.errors import AnimaxError
 from animax.motion.clip import Clip
@@ -114,12 +114,13 @@ def source_clips(source: Source, rig: Rig, fps: float = FPS) -> Iterator[tuple[C
 
 
 def fingerprint(source: Source, **settings: object) -> str:
-    """A hash of all that a stored part is made from: the rig's file, what is known about it, and ``settings`` (JSON).
+    """A hash of all that a stored part is made from: the rig's file, what is known about it, how markers are chosen,
+    and ``settings`` (JSON).
 
     Raises:
         AssetError: the file cannot be read.
     """
-    known = {**asdict(source), "path": read_document(source.path, Limits()).sha256}
+    known = {**asdict(source), "path": read_document(source.path, Limits()).sha256, "markers": CHOICE}
     return hashlib.sha256(json.dumps([known, settings], sort_keys=True).encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Driver joints and the markers that make their motion visible in pose maps.
 
 A driver is a joint that the network moves; all others stay at rest relative to their parent. A marker is a point fixed
-to a driver: its head, a virtual tail where the joint is a leaf, and an off-axis point where head and children lie on
-one line, so that twist can be seen.
+to a driver: its head, a virtual tail where the joint is a leaf or its children are where it is (a hat on a head), and
+an off-axis point where head and children lie on one line, so that twist can be seen.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from animax.errors import RigError
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+CHOICE = 2
+"""Version of how markers are chosen: what was made of others has to be made anew."""
 OFF_AXIS_LENGTH = 0.12
 """Distance of an off-axis marker from its joint, in rest diagonals: 0.5 % of noise on it turns into 2.4° of twist."""
 TAIL_LENGTH = 0.06
 """Least distance of a virtual tail from its joint, in rest diagonals."""
+APART = 0.01
+"""Distance from a joint, in rest diagonals, up to which the heads of its children do not show how it turns."""
 MIRROR_GAP = 0.02
 """Distance from its mirrored place, in rest diagonals, up to which a joint is another one's partner."""
 SPREAD_LOSS = 0.4
@@ -269,6 +273,7 @@ def _markers(rig: Rig, drivers: list[int], parents: IntArray) -> tuple[IntArray,
     for i, joint in enumerate(drivers):
         add(joint, heads[i], MarkerKind.HEAD)
         ends = heads[np.flatnonzero(parents == i)]
+        ends = ends[np.linalg.norm(ends - heads[i], axis=-1) > APART * rig.size]
         if not len(ends):
             tail = _virtual_tail(rig, joint, heads[i], heads[parents[i]] if parents[i] >= 0 else None)
             add(joint, tail, MarkerKind.TAIL)
