@@ -49,6 +49,9 @@ FLIP = np.deg2rad(60.0)
 CALM = np.deg2rad(20.0)
 """... where the true one is below this."""
 
+ERRORS = ("mpjpe", "mpjpe_all", "driver_angle", "joint_angle", "vertex", "vertex_p95")
+"""What is compared of a clip, beside its flips."""
+
 
 @dataclass(frozen=True)
 class ClipResult:
@@ -175,13 +178,14 @@ def evaluate_clip(
     try:
         points = triangulate(cameras, reject_jumps(observations, frame))
     except GenerationError:  # in no frame
+        seconds = time.perf_counter() - began
         errors = baseline = dict.fromkeys(ERRORS, off) | {"flips": 0}
     else:
         pose = solve_rotations(rig.skeleton, markers, points, clip.fps)
+        seconds = time.perf_counter() - began
         off = 100 * float(np.linalg.norm(points.points - true_points, axis=-1).mean()) / rig.size
         errors = _errors(rig, markers, truth, pose)
         baseline = _errors(rig, markers, truth, inverse_fk(rig.skeleton, markers, points))
-    seconds = time.perf_counter() - began
     return ClipResult(
         rig=names[0],
         category=names[1],
@@ -198,9 +202,6 @@ def evaluate_clip(
         **errors,
         **{f"baseline_{k}": baseline[k] for k in ("mpjpe", "vertex", "flips")},
     )
-
-
-ERRORS = ("mpjpe", "mpjpe_all", "driver_angle", "joint_angle", "vertex", "vertex_p95")
 
 
 def _errors(rig: Rig, markers: MarkerSet, truth: Array, pose: Pose) -> dict[str, Any]:

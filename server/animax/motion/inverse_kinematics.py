@@ -17,6 +17,7 @@ hⱼ = h_parent + Δ_parent (h°ⱼ - h°_parent).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,13 +158,23 @@ class _Problem:
     prior: Prior
     iterations: int
 
+    @cached_property
+    def information(self) -> Array:
+        """(F, M) weight of the markers' squared errors."""
+        return self.points.confidence / self.sigma**2
+
+    @property
+    def speed_weight(self) -> float:
+        """Weight of squared changes of turns from frame to frame."""
+        return float((self.fps / SPEED_SPREAD) ** 2)
+
     def solve(self) -> tuple[Array, Array]:
         """Turns (F, D, 4) and places (F, T, 3). Every frame is begun by itself, so that a limb may end in another
         valley than in the frames about it. Where it jumps, it is begun once more as in the longest stretch of frames
         without a jump, and the more probable way stays."""
-        information = self.points.confidence / self.sigma**2
-        speed_weight = (self.fps / SPEED_SPREAD) ** 2
-        start = _start(self.tree, self.points.points, information, self.shown, self.prior.spread, speed_weight)
+        start = _start(
+            self.tree, self.points.points, self.information, self.shown, self.prior.spread, self.speed_weight
+        )
         turns, places, cost = self._descend(*start)
         for limb in _jumping(self.tree, turns)[:RETRIES]:
             steady = turns.copy()
@@ -178,8 +189,7 @@ class _Problem:
         """The nearest most probable turns and places, and their cost, by damped Gauss-Newton steps."""
         tree, points, sigma, shown, prior = self.tree, self.points, self.sigma, self.shown, self.prior
         extent = _extent(tree)
-        information = points.confidence / sigma**2
-        speed_weight = (self.fps / SPEED_SPREAD) ** 2
+        information, speed_weight = self.information, self.speed_weight
         pull = np.maximum(shown, CARRIED)[..., None] / prior.spread**2
         # a place may change by half an extent a second; far weaker than one marker
         place_weight = (self.fps / (0.5 * extent)) ** 2 * 0.1

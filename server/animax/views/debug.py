@@ -113,19 +113,20 @@ def pose_pictures(codec: PoseMapCodec, maps: Maps, places: Places | None = None)
 def _splat_levels(maps: Maps, places: Places, border: int) -> Floats:
     """(..., SIDE, SIDE, 3) levels of maps (..., C, h, w) whose ``border`` cells lie outside the image."""
     size = maps.shape[-1]
-    every = np.broadcast_to(places, (*maps.shape[:-2], 2, SIDE)).reshape(-1, maps.shape[-3], 2, SIDE)
+    # once for all frames that share their places
+    weights = spline_weights(border + places * (size - 2 * border), size)
+    weights = np.broadcast_to(weights, (*maps.shape[:-2], 2, SIDE, size))
     # the peak of a whole splat, interpolated, becomes one wherever it lies
     whole = float((spline_weights(np.array([size / 2]), size) ** 2).sum()) ** 2
     colours = maximin_palette(maps.shape[-3])
-    flat = np.maximum(maps.reshape(-1, *maps.shape[-3:]), 0).astype(np.float64)
-    out = np.empty((len(flat), SIDE, SIDE, 3), np.float32)
-    for i, (image, at) in enumerate(zip(flat, every, strict=True)):
-        weights = spline_weights(border + at * (size - 2 * border), size)  # (C, 2, SIDE, size)
-        channels = weights[:, 1] @ image @ weights[:, 0].swapaxes(-1, -2) / whole
+    out = np.empty((*maps.shape[:-3], SIDE, SIDE, 3), np.float32)
+    for i in np.ndindex(maps.shape[:-3]):
+        image, across, down = np.maximum(maps[i], 0).astype(np.float64), weights[i][:, 0], weights[i][:, 1]
+        channels = down @ image @ across.swapaxes(-1, -2) / whole
         peaks = channels.max(axis=(1, 2), keepdims=True)
         dots = np.clip(peaks, 0, 1) * (channels / np.maximum(peaks, 1e-9)) ** SHARPNESS
         out[i] = colours[dots.argmax(axis=0)] * dots.max(axis=0)[..., None]
-    return out.reshape(*maps.shape[:-3], SIDE, SIDE, 3)
+    return out
 
 
 def _beside(views: Bytes) -> Bytes:
