@@ -75,13 +75,13 @@ def test_what_a_model_of_an_earlier_version_lacks_starts_fresh_and_is_not_evalua
     folder, _, _ = exported
     shutil.copytree(folder, tmp_path / "earlier")
     model = onnx.load(folder / "denoiser.onnx")
-    kept = [weight for weight in model.graph.initializer if not weight.name.startswith("network.pose_gate.")]
+    kept = [weight for weight in model.graph.initializer if not weight.name.startswith("network.rgb_gate.")]
     assert len(kept) < len(model.graph.initializer)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     onnx.save(model, tmp_path / "earlier" / "denoiser.onnx")
     whole, lacking = (set(read_state(place)["averaged"]) for place in (folder, tmp_path / "earlier"))
-    assert whole - lacking == {"pose_gate.weight", "pose_gate.bias"}
+    assert whole - lacking == {"rgb_gate.weight", "rgb_gate.bias"}
     with pytest.raises(ModelError, match="the weights of earlier are not of the network that it describes"):
         read_network(tmp_path / "earlier")
 

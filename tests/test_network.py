@@ -23,16 +23,18 @@ from animax_engine.network import (  # noqa: E402
 
 SMALL = replace(
     EMBEDDED,
-    rgb=Stream(3, 8, (4, 4, 4), components=5),
-    pose=Stream(6, 4, (4, 2, 2), components=40),
+    rgb=Stream(3, 8, (4, 8, 8), components=5),
+    pose=Stream(6, 4, (4, 4, 4), components=10),
     width=48,
     depth=2,
     heads=2,
     ffn=64,
     text_width=12,
-    origin="image",
+    marker_width=32,
 )
-PLAIN = replace(SMALL.pose, components=0)
+PLAIN = Stream(6, 4, (4, 2, 2))
+PATCHES = replace(SMALL, rgb=PLAIN, pose=PLAIN, marker_width=0)
+"""Tokens are patches, four a slot."""
 
 
 def build(config=SMALL, seed=0):
@@ -80,16 +82,18 @@ def test_patches_round_trip(stream, slots):
     close(patches.square().sum(), latents.square().sum(), 1e-5)
 
 
-def test_outputs_have_the_inputs_shapes():
-    given = inputs()
+@pytest.mark.parametrize("config", [SMALL, PATCHES])
+def test_outputs_have_the_inputs_shapes(config):
+    given = inputs(config)
     with torch.no_grad():
-        rgb, pose = build()(**given)
+        rgb, pose = build(config)(**given)
     assert rgb.shape == given["rgb"].shape
     assert pose.shape == given["pose"].shape
 
 
-def test_a_batch_is_its_samples():
-    network, given = build(), inputs(batch=3)
+@pytest.mark.parametrize("config", [SMALL, PATCHES])
+def test_a_batch_is_its_samples(config):
+    network, given = build(config), inputs(config, batch=3)
     with torch.no_grad():
         together = network(**given)
         alone = [network(**{name: value[i : i + 1] for name, value in given.items()}) for i in range(3)]
@@ -97,9 +101,10 @@ def test_a_batch_is_its_samples():
         close(together[k], torch.cat([one[k] for one in alone]))
 
 
-def test_views_can_be_permuted():
+@pytest.mark.parametrize("config", [SMALL, PATCHES])
+def test_views_can_be_permuted(config):
     """No view has a place of its own but through its template and rays."""
-    network, given = build(), inputs()
+    network, given = build(config), inputs(config)
     order = [2, 0, 3, 1]
     permuted = {n: v if n in ("sigma", "text") else v[:, order] for n, v in given.items()}
     with torch.no_grad():
@@ -131,7 +136,7 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
     """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended."""
     torch.manual_seed(0)
     full = VideoPoseTransformer(SMALL).eval()
-    for head in (full.pose_head, full.rgb_head):  # these start at zero too, and would hide everything else
+    for head in (full.markers.writing, full.rgb_head):  # these start at zero too, and would hide everything else
         torch.nn.init.normal_(head.weight)
     plain = VideoPoseTransformer(replace(SMALL, multi_view=False, modality_embedding=False)).eval()
     missing = plain.load_state_dict(full.state_dict(), strict=False)
@@ -144,39 +149,47 @@ def test_new_parts_leave_a_fresh_network_as_it_was():
 
 def test_a_fresh_network_is_the_best_linear_guess():
     """Wiener's filter: of zero-mean coefficients with variance λ in noise of variance ν, (1 − σ) λ / ((1 − σ)² λ +
-    σ² ν) times what is seen, added to the template."""
+    σ² ν) times what is seen, added to rest."""
     torch.manual_seed(3)
     network, given = VideoPoseTransformer(SMALL), inputs()
-    components = network.components["pose"]
-    components.variance.copy_(torch.rand_like(components.variance))
+    for components in network.components.values():
+        components.variance.copy_(torch.rand_like(components.variance))
     slots = [0, *[1] * (given["sigma"].shape[1] - 1)]
-    variance, noise = components.variance[slots][:, None], components.noise[slots][:, None]
+    sigma = given["sigma"][:, None, :, None, None]
+    signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
     with torch.no_grad():
-        _, made = network(**given)
-        sigma = given["sigma"][:, None, :, None, None]
-        signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
-        template = given["template_pose"][:, :, None]
-        seen = components.encode(given["pose"] - signal * template)
-        gain = (1 - sigma) * variance / ((1 - sigma) ** 2 * variance + sigma**2 * noise)
-        close(made, template + components.decode(gain * seen, 9), 1e-5)
+        outputs = network(**given)
+        for name, made in zip(("rgb", "pose"), outputs, strict=True):
+            components = network.components[name]
+            variance, noise = components.variance[slots][:, None], components.noise[slots][:, None]
+            rest = network.at_rest(name, given[f"template_{name}"])[:, :, None]
+            seen = components.encode(given[name] - signal * rest)
+            gain = (1 - sigma) * variance / ((1 - sigma) ** 2 * variance + sigma**2 * noise)
+            close(made, rest + components.decode(gain * seen, 9), 1e-5)
+
+
+def still(components, given, slot=1):
+    """The bias of a gate that says: nothing moves."""
+    c_in, c_skip, c_out = components.preconditioning(given["sigma"])
+    return (-c_skip / (c_in * c_out))[0, 0, slot, 0]
 
 
 def test_gates_reach_every_coefficient_through_a_narrow_trunk():
     """That nothing moves is said of all of them at once, though the trunk is narrower than they are many."""
-    network, given = VideoPoseTransformer(replace(SMALL, joint=False)), inputs()
-    components = network.components["pose"]
-    given |= {"rgb": None, "template_rgb": None, "sigma": torch.full_like(given["sigma"], 0.5)}
-    c_in, c_skip, c_out = components.preconditioning(given["sigma"])
+    network, given = VideoPoseTransformer(SMALL), inputs()
+    given["sigma"] = torch.full_like(given["sigma"], 0.5)
+    parts = network.components
     with torch.no_grad():
-        network.pose_gate.bias.copy_((-c_skip / (c_in * c_out))[0, 0, 1, 0])
-        _, made = network(**given)
-    differs = components.encode(made - given["template_pose"][:, :, None])
-    assert differs[:, :, 1:].abs().max() < 1e-5
+        network.rgb_gate.bias.copy_(still(parts["rgb"], given))
+        network.markers.writing.bias[SMALL.pose.components :] = still(parts["pose"], given)
+        for name, made in zip(("rgb", "pose"), network(**given), strict=True):
+            differs = parts[name].encode(made - network.at_rest(name, given[f"template_{name}"])[:, :, None])
+            assert differs[:, :, 1:].abs().max() < 1e-5
 
 
 def test_preconditioning_gives_unit_variance():
     """In the first slot too, of which noise is drawn on its one frame."""
-    components = PrincipalComponents(SMALL.pose)
+    components = PrincipalComponents(replace(SMALL.pose, components=40))
     components.variance.copy_(torch.linspace(0.01, 4.0, 80).reshape(2, 40))
     sigma, generator = torch.tensor([[0.5, 0.02, 0.5, 0.98]]), torch.Generator().manual_seed(0)
     r = torch.randn(20_000, 1, 4, 1, 40, generator=generator)
@@ -191,10 +204,10 @@ def test_preconditioning_gives_unit_variance():
         close(values.var(dim=0), torch.ones_like(values[0]), 0.05)
 
 
-def test_components_keep_lengths_and_undo_themselves():
-    stream = SMALL.pose
-    components = PrincipalComponents(stream)
-    coefficients = torch.randn(2, 3, 3, stream.grid**2, 40)
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_components_keep_lengths_and_undo_themselves(by_channel):
+    components = PrincipalComponents(replace(SMALL.pose, components=12), by_channel=by_channel)
+    coefficients = torch.randn(2, 3, 3, components.places, len(components.basis))
     inner = components.encode(components.decode(coefficients, 9))
     close(inner[:, :, 1:], coefficients[:, :, 1:], 1e-5)
     # a slot of one frame keeps what such a slot can hold, noise included
@@ -202,26 +215,26 @@ def test_components_keep_lengths_and_undo_themselves():
 
 
 def test_the_trunk_sees_only_what_differs_from_the_template():
-    """Moving template and noisy latents alike, as far as the noise level lets them show, moves the prediction alike."""
+    """Moving template and noisy pictures alike, as far as noise lets them show, moves the prediction alike."""
     network, given = build(), inputs()
-    shift = torch.randn_like(given["template_pose"])
-    signal = 1 - torch.cat([given["sigma"][:, :1], given["sigma"][:, 1:].repeat_interleave(4, dim=1)], dim=1)
+    shift = torch.randn_like(given["template_rgb"])
+    signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
     # the template token itself is hidden, so that only the subtraction is looked at
-    for parameter in network.pose_template.parameters():
+    for parameter in network.rgb_template.parameters():
         torch.nn.init.zeros_(parameter)
     moved = {
         **given,
-        "template_pose": given["template_pose"] + shift,
-        "pose": given["pose"] + signal[:, None, :, None, None, None] * shift[:, :, None],
+        "template_rgb": given["template_rgb"] + shift,
+        "rgb": given["rgb"] + signal * shift[:, :, None],
     }
     with torch.no_grad():
-        before, after = network(**given)[1], network(**moved)[1]
+        before, after = network(**given)[0], network(**moved)[0]
     close(after - before, shift[:, :, None].expand_as(before))
 
 
-def test_of_the_origin_rest_every_rig_s_rest_pose_is_the_same_clip():
+def test_every_rig_s_rest_pose_is_the_same_clip():
     """Its channels in the middle of their maps, wherever the template shows them."""
-    network, given = build(replace(SMALL, origin="rest")), inputs()
+    network, given = build(), inputs()
     space, channels = network.config.latent_space, SMALL.pose.channels
     mask = torch.ones(2, channels)
     mask[1, 2] = 0
@@ -234,9 +247,60 @@ def test_of_the_origin_rest_every_rig_s_rest_pose_is_the_same_clip():
         close(network(**given)[1], given["pose"], 1e-4)
 
 
+def in_use(given, channels):
+    """``given`` with templates that show only these channels."""
+    template = torch.zeros_like(given["template_pose"])
+    template[:, :, channels] = given["template_pose"][:, :, channels]
+    return given | {"template_pose": template}
+
+
+def test_it_does_not_matter_on_which_channel_a_marker_lies():
+    network, given = build(), in_use(inputs(), [0, 1, 3, 5])
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    permuted = given | {"pose": given["pose"][:, :, :, order], "template_pose": given["template_pose"][:, :, order]}
+    with torch.no_grad():
+        rgb, pose = network(**given)
+        other_rgb, other_pose = network(**permuted)
+    close(other_rgb, rgb)
+    close(other_pose, pose[:, :, :, order])
+
+
+def test_channels_that_are_not_in_use_say_nothing_and_are_told_nothing():
+    network, given = build(), in_use(inputs(), [0, 1, 3, 5])
+    changed = given | {"pose": given["pose"].clone()}
+    changed["pose"][:, :, :, [2, 4]] += torch.randn(2, 4, 9, 2, 4, 4)
+    with torch.no_grad():
+        _, pose = network(**given)
+        _, other = network(**changed)
+    close(other, pose)
+    close(pose[:, :, :, [2, 4]], torch.zeros_like(pose[:, :, :, [2, 4]]))
+
+
+def test_a_marker_moves_by_what_is_known_of_the_others():
+    network, given = build(), in_use(inputs(), [0, 1, 3, 5])
+    for name in ("pose", "template_pose"):
+        changed = given | {name: given[name].clone()}
+        changed[name][..., 3, :, :] += 1.0
+        with torch.no_grad():
+            before, after = network(**given)[1], network(**changed)[1]
+        assert not torch.allclose(before[:, :, :, 0], after[:, :, :, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"marker_width": 0},
+        {"pose": Stream(6, 4, (4, 2, 2), components=10), "rgb": Stream(3, 8, (4, 4, 4), components=5)},
+    ],
+)
+def test_components_of_pose_are_by_marker_and_slot(change):
+    with pytest.raises(ValueError, match="accepted with components: one token a slot, and a marker_width"):
+        VideoPoseTransformer(replace(SMALL, **change))
+
+
 def test_the_two_tokens_of_a_place_share_their_position():
     """Swapping what the two modalities carry swaps the outputs, when nothing but position could tell them apart."""
-    config = replace(SMALL, rgb=PLAIN, pose=PLAIN, modality_embedding=False)
+    config = replace(PATCHES, modality_embedding=False)
     given = inputs(config)
     swapped = {
         **given,
@@ -255,8 +319,7 @@ def test_the_two_tokens_of_a_place_share_their_position():
 
 
 def test_the_modality_embedding_tells_them_apart():
-    config = replace(SMALL, rgb=PLAIN, pose=PLAIN)
-    network, given = build(config), inputs(config)
+    network, given = build(PATCHES), inputs(PATCHES)
     same = {**given, "rgb": given["pose"], "template_rgb": given["template_pose"]}
     with torch.no_grad():
         rgb, pose = network(**same)
@@ -277,7 +340,9 @@ def test_rotary_attention_depends_on_differences_of_place_only():
 
 def test_plain_attention_equals_the_fused_kernel():
     q, k, v = torch.randn(3, 2, 4, 17, 8)
-    close(attend(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), 1e-5)
+    bias = torch.where(torch.rand(2, 1, 1, 17) < 0.3, -1e4, 0.0)
+    for b in (None, bias):
+        close(attend(q, k, v, b), torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=b), 1e-5)
 
 
 def test_configuration_round_trips_through_plain_values():
@@ -288,7 +353,7 @@ def test_configuration_round_trips_through_plain_values():
 
 
 def test_unequal_token_grids_are_refused():
-    with pytest.raises(ValueError, match=r"4² tokens.*2²"):
+    with pytest.raises(ValueError, match=r"4² tokens.*1²"):
         VideoPoseTransformer(replace(SMALL, rgb=Stream(3, 8, (4, 2, 2))))
 
 

@@ -13,23 +13,23 @@ from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
 from animax_engine import cli  # noqa: E402
 from animax_engine.dataset.bank import build_bank  # noqa: E402
-from animax_engine.dataset.batches import Batch, draw_splats, shared_noise, tangents  # noqa: E402
+from animax_engine.dataset.batches import Batch, drawn_motion, shared_noise, tangents  # noqa: E402
 from animax_engine.dataset.components import principal_components  # noqa: E402
 from animax_engine.export import read_state  # noqa: E402
-from animax_engine.network import EMBEDDED, NetworkConfig, Stream  # noqa: E402
+from animax_engine.network import EMBEDDED, Stream  # noqa: E402
 from animax_engine.train import ABLATIONS, Losses, TrainConfig, Trainer, faster_type, flow_loss, main  # noqa: E402
 
 CHANNELS, FRAMES = 4, 9
 NETWORK = replace(
     EMBEDDED,
     rgb=Stream(3, 6, (4, 6, 6), components=8),
-    pose=Stream(CHANNELS, 4, (4, 4, 4), components=32),
+    pose=Stream(CHANNELS, 4, (4, 4, 4), components=8),
     width=64,
     depth=2,
     heads=1,
     ffn=64,
     text_width=8,
-    origin="image",
+    marker_width=32,
 )
 SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
 CONFIG = TrainConfig(batch=16, steps=200, rate=3e-3, warmup=5, ema=0.9)
@@ -72,8 +72,7 @@ def start(network=NETWORK, config=CONFIG):
 
 def differences():
     drawn = batch(joint=False)
-    maps = draw_splats(drawn.points, drawn.mask, SPACE)
-    return maps[:, :, 1:] - maps[:, :, :1], drawn.weight
+    return drawn_motion(drawn, SPACE)[2], drawn.weight, drawn.mask > 0
 
 
 @pytest.mark.parametrize(("views", "shared"), [(1, False), (4, True)])
@@ -81,7 +80,7 @@ def test_loss_falls_below_what_a_linear_guess_leaves(views, shared):
     """At first it is the linear guess, a loss of about 1. The text alone tells the rest."""
     trainer, losses = start(config=replace(CONFIG, views=views))
     components = trainer.master.components["pose"]
-    components.fit(*principal_components(differences, NETWORK.pose, 4))
+    components.fit(*principal_components(differences, components, 4))
     trainer.take_over()
     seen = [train(trainer, losses, batch(step % 2 == 0, views, step, shared))["pose"] for step in range(60)]
     assert 0.5 < np.mean(seen[:3]) < 1.5
@@ -106,7 +105,7 @@ def test_clean_slots_are_out_of_the_loss():
     drawn = batch(joint=False)
     moved = replace(drawn, points=drawn.points.clone())
     keep = torch.ones(16, dtype=torch.bool)
-    noise = {"pose": torch.randn(16, 1, 3, 1, 32)}
+    noise = {"pose": torch.randn(16, 1, 3, CHANNELS, 8)}
 
     def loss(sigma):
         return flow_loss(trainer.shadow, SPACE, moved, sigma, keep, None, noise)["pose"].item()
@@ -159,10 +158,10 @@ def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, 
     second.load(read_state(tmp_path / "checkpoint.pt"), new_stage=True)
     assert "starts fresh: rgb_embedding.weight" in capsys.readouterr().out
     assert second.step == 0
-    torch.testing.assert_close(second.master.pose_head.weight, first.averaged.pose_head.weight)
+    torch.testing.assert_close(second.master.markers.writing.weight, first.averaged.markers.writing.weight)
 
 
-SMALL = replace(NETWORK, rgb=Stream(3, 4, (4, 4, 4), 8), pose=Stream(16, 4, (4, 4, 4), 32), text_width=384)
+SMALL = replace(NETWORK, rgb=Stream(3, 4, (4, 4, 4), 8), pose=Stream(16, 4, (4, 4, 4), 8), text_width=384)
 
 
 @pytest.fixture(scope="module")
@@ -198,45 +197,19 @@ def test_a_folder_of_rigs_is_all_that_training_needs(begun, tmp_path, capsys):
     assert state["network"] == SMALL.as_dict()
 
 
-def test_a_network_with_more_components_begins_as_it_was(begun, bank, tmp_path):
-    torch.manual_seed(0)
-    first = Trainer(SMALL, CONFIG, FRAMES)
-    for network in (first.master, first.averaged):
-        for name in ("pose_head", "pose_gate"):
-            torch.manual_seed(1)
-            torch.nn.init.normal_(network.get_submodule(name).weight, std=0.1)
-    first.save(tmp_path / "first.pt")
-    argv = [str(tmp_path / "run"), "--bank", bank, *begun[1], "--start", str(tmp_path / "first.pt")]
-    main([*argv, "--components", "40", "--steps", "1", "--rate", "0", "--weight-decay", "0"])
-    state = read_state(tmp_path / "run" / "checkpoint.pt")
-    assert state["network"]["pose"]["components"] == 40
-    second = Trainer(NetworkConfig.from_dict(state["network"]), CONFIG, FRAMES)
-    second.load(state)
-    before, after = (trainer.master.components["pose"] for trainer in (first, second))
-    torch.testing.assert_close(after.basis[:32], before.basis)
-    torch.testing.assert_close(after.variance[:, :32], before.variance)
-    torch.testing.assert_close(after.basis @ after.basis.T, torch.eye(40), atol=1e-4, rtol=0)
-    assert torch.equal(after.noise[1], torch.ones(40))
-    noisy = torch.randn(2, 1, 3, 1, 40)
-    template, text, sigma = torch.rand(2, 1, 16, 4, 4), torch.randn(2, 4, 384), torch.full((2, 3), 0.7)
-    with torch.no_grad():
-        _, old = first.averaged.denoise(None, noisy[..., :32], None, template, sigma, text, None)
-        _, new = second.averaged.denoise(None, noisy, None, template, sigma, text, None)
-    torch.testing.assert_close(new[..., :32], old, atol=1e-5, rtol=1e-5)
-
-
-def test_pose_maps_of_another_origin_start_with_fresh_pose_tokens(begun, bank, tmp_path, capsys):
-    main([str(tmp_path / "run"), "--bank", bank, *begun[1], "--origin", "rest", "--steps", "1", "--rate", "0"])
+def test_components_of_other_streams_are_found_anew(begun, bank, tmp_path, capsys):
+    main([str(tmp_path / "run"), "--bank", bank, *begun[1], "--components", "10", "--steps", "1", "--rate", "0"])
     said = capsys.readouterr().out
-    for name in ("components.pose.basis", "pose_embedding.weight", "pose_head.weight", "pose_gate.weight"):
+    for name in ("components.pose.basis", "markers.reading.weight", "markers.seen.weight", "markers.writing.weight"):
         assert f"starts fresh: {name}\n" in said
     state, first = read_state(tmp_path / "run" / "checkpoint.pt"), read_state(begun[0] / "small.pt")
-    assert state["network"]["origin"] == "rest"
+    assert state["network"]["pose"]["components"] == 10
     before, after = first["averaged"], state["master"]
-    assert torch.equal(after["rgb_head.weight"], before["rgb_head.weight"])
+    for name in ("rgb_head.weight", "components.rgb.basis", "markers.rest.weight"):
+        assert torch.equal(after[name], before[name])
     basis = after["components.pose.basis"]
-    assert not torch.allclose(basis, before["components.pose.basis"])
-    torch.testing.assert_close(basis @ basis.T, torch.eye(32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(10), atol=1e-4, rtol=0)
+    assert torch.equal(after["components.pose.noise"][1], torch.ones(10))
 
 
 @pytest.mark.parametrize("part", ABLATIONS)

@@ -319,7 +319,6 @@ def write_folder(
             "channels": config.pose.channels,
             "pose_size": config.pose.size,
             "rgb_size": config.rgb.size,
-            "origin": config.origin,
             "frames": frames,
             "patch": config.pose.patch[0],
             "views": VIEWS,

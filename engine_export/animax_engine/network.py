@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from animax.diffusion.latents import LatentSpace, Origin
+from animax.diffusion.latents import LatentSpace
 from animax.errors import ModelError
 from animax.views.splat import SplatPoseMap, spline_weights
 
@@ -33,8 +33,8 @@ class Stream:
         size: height and width of a latent frame.
         patch: frames, rows and columns of a token. With more than one frame a slot, the first slot holds frame 0 alone
             (causal layout, F = 1 + k · frames).
-        components: principal components of what differs from the rest pose that a patch is reduced to, see
-            ``PrincipalComponents``; 0: tokens are the patches themselves.
+        components: principal components of what differs from the rest pose, see ``PrincipalComponents``: of an RGB
+            patch, and of each marker's part of a pose patch; 0: tokens are the patches themselves.
     """
 
     channels: int
@@ -70,7 +70,6 @@ class NetworkConfig:
     Attributes:
         rgb, pose: the two streams; equal token grids. Equal streams share one patch embedding and head, as two
             latents of one VAE do.
-        origin: of markers' places in a clip's pose latents, see ``LatentSpace``; with "rest", for principal components.
         width, depth, heads, ffn: trunk. ffn is the inner width of the feed-forward layers.
         text_width: width of the text encoder's tokens.
         frequencies: width of the sinusoidal encodings of noise level and modality.
@@ -86,6 +85,7 @@ class NetworkConfig:
         view_embedding: views that have a learned embedding, added before cross-view attention; 0 for none.
         joint: RGB tokens take part; off is the pose-only ablation.
         shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
+        marker_width: of what the network knows of each marker, see ``Markers``; 0 where pose has no components.
     """
 
     rgb: Stream
@@ -110,12 +110,12 @@ class NetworkConfig:
     shared_positions: bool = True
     modality_embedding: bool = True
     rays: bool = True
-    origin: Origin = "image"
+    marker_width: int = 0
 
     @property
     def latent_space(self) -> LatentSpace:
         """Of splat pose maps and small pictures."""
-        return LatentSpace(SplatPoseMap(self.pose.channels, self.pose.size), self.rgb.size, self.origin)
+        return LatentSpace(SplatPoseMap(self.pose.channels, self.pose.size), self.rgb.size)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
@@ -137,13 +137,14 @@ class NetworkConfig:
 
 EMBEDDED = NetworkConfig(
     rgb=Stream(channels=3, size=24, patch=(8, 24, 24), components=128),
-    pose=Stream(channels=64, size=4, patch=(8, 4, 4), components=768),
+    pose=Stream(channels=64, size=4, patch=(8, 4, 4), components=16),
     width=192,
     depth=6,
     heads=3,
     ffn=576,
     text_width=384,
     text_scale=384**0.5,
+    marker_width=128,
 )
 """Ships with the package and runs on two CPU cores."""
 
@@ -196,11 +197,13 @@ SHORT = 128
 at 10 tokens)."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention of (B, heads, N, w) queries over (B, heads, M, w) keys and values."""
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention of (B, heads, N, w) queries over (B, heads, M, w) keys and values; ``bias``,
+    broadcast to (B, heads, N, M), is added to their products."""
     if k.shape[2] > SHORT or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v)
-    return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    products = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+    return (products if bias is None else products + bias).softmax(dim=-1) @ v
 
 
 class Attention(nn.Module):
@@ -216,15 +219,17 @@ class Attention(nn.Module):
         self.norm_q = nn.RMSNorm(width, eps=1e-6)
         self.norm_k = nn.RMSNorm(width, eps=1e-6)
 
-    def forward(self, x: Tensor, context: Tensor, rotary: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """x (B, N, d) attends to context (B, M, d)."""
+    def forward(
+        self, x: Tensor, context: Tensor, rotary: tuple[Tensor, Tensor] | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """x (B, N, d) attends to context (B, M, d); ``bias`` as in ``attend``."""
         q = self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
         k = self.norm_k(self.k(context)).unflatten(-1, (self.heads, -1))
         v = self.v(context).unflatten(-1, (self.heads, -1))
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
         q, k, v = (tensor.transpose(1, 2) for tensor in (q.to(v.dtype), k.to(v.dtype), v))
-        return self.o(attend(q, k, v).transpose(1, 2).flatten(-2))
+        return self.o(attend(q, k, v, bias).transpose(1, 2).flatten(-2))
 
 
 class Block(nn.Module):
@@ -283,15 +288,17 @@ SMALLEST_VARIANCE = 1e-4
 
 
 class PrincipalComponents(nn.Module):
-    """Patches of what differs from the rest pose, as coefficients of their K principal components.
+    """Patches of what differs from the rest pose, as coefficients of their K principal components; with ``by_channel``
+    each channel's part of a patch by itself, all by the same components.
 
     Relative to it, so that zero is the rest pose; orthonormal, so that white noise stays white. Each coefficient is
     preconditioned by its own variance λ and that of its noise ν (Karras et al. 2022, table 1, for rectified flow
     z = (1 − σ) r + σ ε): the trunk sees unit variance, predicts unit variance, and its zero is the best linear guess
-    from the token alone. A first slot holds one frame, hence has variances of its own.
+    from the coefficient alone. A first slot holds one frame, hence has variances of its own.
 
     Attributes:
-        basis: (K, patch_width), orthonormal rows.
+        places: P, sets of coefficients in a slot: token grid's places, times channels if ``by_channel``.
+        basis: (K, width of a part), orthonormal rows.
         variance: (2, K) λ of a first slot and of the others.
         noise: (2, K) ν, likewise; 1 in the others.
     """
@@ -300,10 +307,13 @@ class PrincipalComponents(nn.Module):
     variance: Tensor
     noise: Tensor
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, *, by_channel: bool = False) -> None:
         super().__init__()
         self.stream = stream
-        self.register_buffer("basis", nn.init.orthogonal_(torch.empty(stream.components, stream.patch_width)))
+        self.parts = stream.channels if by_channel else 1
+        self.places = stream.grid**2 * self.parts
+        basis = torch.empty(stream.components, stream.patch_width // self.parts)
+        self.register_buffer("basis", nn.init.orthogonal_(basis))
         self.register_buffer("variance", torch.ones(2, stream.components))
         self.register_buffer("noise", torch.ones(2, stream.components))
         self.noise[0] = self.first_slot_noise()
@@ -313,35 +323,142 @@ class PrincipalComponents(nn.Module):
         self.basis, self.variance = basis, variance
         self.noise = torch.stack([self.first_slot_noise(), torch.ones(len(basis))])
 
+    def patches(self, difference: Tensor) -> Tensor:
+        """What is reduced (B, V, S, P, width of a part), of latents (B, V, F, C, H, W) less those of the rest pose."""
+        return to_patches(difference, self.stream).unflatten(-1, (self.parts, -1)).flatten(3, 4)
+
     def encode(self, difference: Tensor) -> Tensor:
-        """Coefficients (B, V, S, places, K) of latents (B, V, F, C, H, W) less those of the rest pose."""
-        return F.linear(to_patches(difference, self.stream), self.basis)
+        """Coefficients (B, V, S, P, K) of latents (B, V, F, C, H, W) less those of the rest pose."""
+        return F.linear(self.patches(difference), self.basis)
 
     def decode(self, coefficients: Tensor, frames: int) -> Tensor:
         """The adjoint of ``encode``."""
-        return from_patches(F.linear(coefficients, self.basis.T), self.stream, frames)
+        patches = F.linear(coefficients, self.basis.T).unflatten(3, (-1, self.parts)).flatten(4)
+        return from_patches(patches, self.stream, frames)
 
     def first_slot(self) -> Tensor:
         """(K, K) what a first slot, which holds one frame, keeps of white noise on a whole patch."""
-        t, h, w = self.stream.patch
-        basis = self.basis.unflatten(1, (self.stream.channels, t, h * w))
-        return F.linear(basis.mean(dim=2, keepdim=True).expand_as(basis).flatten(1), self.basis)
+        frames = self._by_frame()
+        return F.linear(frames.mean(dim=2, keepdim=True).expand_as(frames).flatten(1), self.basis)
 
     def first_slot_noise(self) -> Tensor:
         """(K,) variance of unit white noise on the frame of a first slot."""
+        means = self._by_frame().mean(dim=2)
+        return (self.stream.patch[0] * means.square().sum(dim=(1, 2))).clamp(min=SMALLEST_VARIANCE)
+
+    def _by_frame(self) -> Tensor:
+        """(K, channels, frames, numbers) of ``basis``."""
         t, h, w = self.stream.patch
-        means = self.basis.unflatten(1, (self.stream.channels, t, h * w)).mean(dim=2)
-        return (t * means.square().sum(dim=(1, 2))).clamp(min=SMALLEST_VARIANCE)
+        return self.basis.unflatten(1, (-1, t, h * w))
 
     def preconditioning(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_in, c_skip and c_out, each (B, 1, S, 1, K), for noise levels (B, S)."""
-        level, others = sigma.float()[:, None, :, None, None], sigma.shape[1] - 1
-        signal, noise = (
-            torch.cat([variances[:1], variances[1:].expand(others, -1)]).float()[:, None]  # (S, 1, K)
-            for variances in (self.variance, self.noise)
-        )
+        level, slots = sigma.float()[:, None, :, None, None], sigma.shape[1]
+        signal, noise = by_slot(self.variance, slots), by_slot(self.noise, slots)
         energy = (1 - level).square() * signal + level.square() * noise
         return energy.rsqrt(), (1 - level) * signal / energy, level * (signal * noise / energy).sqrt()
+
+
+def by_slot(variances: Tensor, slots: int) -> Tensor:
+    """Variances (2, K), of a first slot and of the others, as (S, 1, K)."""
+    return torch.cat([variances[:1], variances[1:].expand(slots - 1, -1)]).float()[:, None]
+
+
+NEIGHBOUR_BLOCKS = 2
+"""Attention of markers to markers, so that each knows of which limb it is."""
+ROLES = 32
+"""Weighted sums of markers that a pose token's reading is made of."""
+UNSEEN = 1e4
+"""Taken from the products of attention to channels that are not in use."""
+
+
+class NeighbourBlock(nn.Module):
+    """Attention among the markers of a rig, feed-forward."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads=max(width // 32, 1))
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.ffn = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(approximate="tanh"), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (B, C, w); ``bias`` (B, 1, 1, C) as in ``attend``."""
+        y = self.norm1(x)
+        x = x + self.attn(y, y, bias=bias)
+        return x + self.ffn(self.norm2(x))
+
+
+class Markers(nn.Module):
+    """The trunk's pose tokens made of markers, and markers' motion of these, by weights that all markers share.
+
+    Which limb a channel carries differs from rig to rig. A marker is known by where it rests and by the others around
+    it instead, so that what is learnt of one body's limbs holds for another's. Markers are summed by learned roles
+    into the trunk's tokens, and each takes its own motion from these.
+
+    Symbols: C channels, w ``marker_width``, K components of a marker's motion in a slot.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        stream, w, d = config.pose, config.marker_width, config.width
+        if stream.grid != 1 or not w:
+            raise ValueError(
+                f"pose has components, {stream.grid}² tokens a slot and a marker_width of {w}; accepted with "
+                "components: one token a slot, and a marker_width"
+            )
+        self.channels = stream.channels
+        self.rest = nn.Linear(stream.size**2, w)
+        self.view = nn.Linear(6 * stream.size**2, w)
+        self.place = nn.Linear(w, w)
+        self.neighbours = nn.ModuleList(NeighbourBlock(w) for _ in range(NEIGHBOUR_BLOCKS))
+        self.norm = nn.LayerNorm(w, eps=1e-6)
+        self.roles = nn.Linear(w, ROLES)
+        self.body = nn.Linear(ROLES * stream.size**2, d)
+        self.reading = nn.Linear(ROLES * stream.components, d)
+        self.asked = nn.Linear(d, w)
+        self.turn = nn.Linear(w, w)
+        self.shift = nn.Linear(w, w)
+        self.seen = nn.Linear(stream.components, w)
+        self.writing = nn.Linear(w, 2 * stream.components)
+        for layer in (self.view, self.writing):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def known(self, template: Tensor, rays: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is known of each marker (B, C, w), and which channels are in use (B, C, 1), from the template's latents
+        (B, V, C, h, w) and the views' rays (B, V, 6, h, w)."""
+        used = (template.abs().sum(dim=(1, 3, 4)) > SMALLEST_VARIANCE).to(template.dtype)[..., None]
+        x = self.rest(template.flatten(3))
+        if rays is not None:
+            x = x + self.view(rays.flatten(2))[:, :, None]
+        x = self.place(F.gelu(x, approximate="tanh")).mean(dim=1)
+        bias = (used - 1).transpose(1, 2)[:, None] * UNSEEN
+        for block in self.neighbours:
+            x = block(x, bias)
+        return self.norm(x) * used, used
+
+    def template(self, known: Tensor, used: Tensor, template: Tensor) -> Tensor:
+        """The trunk's template tokens (B, V, 1, 1, d)."""
+        return self.body(self._told(known, used, template.flatten(3)))[:, :, None, None]
+
+    def read(self, known: Tensor, used: Tensor, moves: Tensor) -> Tensor:
+        """The trunk's tokens (B, V, S, 1, d) of how markers move (B, V, S, C, K)."""
+        views, slots = moves.shape[1:3]
+        return self.reading(self._told(known, used, moves.flatten(1, 2))).unflatten(1, (views, slots))[:, :, :, None]
+
+    def _told(self, known: Tensor, used: Tensor, facts: Tensor) -> Tensor:
+        """Weighted sums (B, N, ROLES · n) over the markers of N sets of facts (B, N, C, n)."""
+        shares = (self.roles(known) * used * self.channels**-0.5).transpose(1, 2)
+        told = shares @ facts.transpose(1, 2).flatten(2)  # (B, ROLES, N · n)
+        return told.unflatten(2, (facts.shape[1], facts.shape[3])).transpose(1, 2).flatten(2)
+
+    def write(self, known: Tensor, moves: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the trunk's tokens x (B, V, S, 1, d) tell each marker, and how far what is seen of it is to be
+        believed, both (B, V, S, C, K)."""
+        y = self.asked(x) * (1 + self.turn(known))[:, None, None] + self.shift(known)[:, None, None]
+        made, gate = self.writing(F.gelu(y + self.seen(moves), approximate="tanh")).unflatten(-1, (2, -1)).unbind(-2)
+        return made, gate
 
 
 class VideoPoseTransformer(nn.Module):
@@ -365,16 +482,20 @@ class VideoPoseTransformer(nn.Module):
         self.shared_latents = config.rgb == config.pose
         middle = torch.from_numpy(spline_weights(np.array(config.pose.size / 2), config.pose.size)).float()
         self.register_buffer("middle", middle[:, None] * middle, persistent=False)
-        """(h, w) a splat in the middle, where a marker at rest is drawn with the origin "rest"."""
+        """(h, w) a splat in the middle, where a clip's maps show a marker at rest."""
         self.components = nn.ModuleDict()
         streams = {"pose": config.pose}
         if config.joint and not self.shared_latents:
             streams["rgb"] = config.rgb
         for name, stream in streams.items():
+            if stream.components:
+                self.components[name] = PrincipalComponents(stream, by_channel=name == "pose")
+            if name == "pose" and stream.components:
+                self.markers = Markers(config)
+                continue
             self.add_module(f"{name}_embedding", nn.Linear(stream.token_width, d))
             self.add_module(f"{name}_head", nn.Linear(d, stream.token_width))
             if stream.components:
-                self.components[name] = PrincipalComponents(stream)
                 self.add_module(f"{name}_template", nn.Linear(stream.frame.patch_width, d))
                 self.add_module(f"{name}_gate", nn.Linear(d, stream.token_width))
                 for kind in ("head", "gate"):
@@ -448,7 +569,7 @@ class VideoPoseTransformer(nn.Module):
 
     def at_rest(self, name: str, template: Tensor) -> Tensor:
         """Latents of a clip's frame that shows the rest pose, shaped as the template's."""
-        if name == "rgb" or self.config.origin == "image":
+        if name == "rgb":
             return template
         return template.sum(dim=(-2, -1), keepdim=True) * self.middle.to(template.dtype)
 
@@ -471,9 +592,13 @@ class VideoPoseTransformer(nn.Module):
             streams.insert(0, ("rgb", rgb, template_rgb))
 
         # tokens of a view: [c_rgb, x_rgb, c_pose, x_pose]
-        tokens = []
+        tokens, markers = [], None
         for name, noisy, template in streams:
-            tokens += [self._template_tokens(name, template), self._tokens(name, noisy, sigma)]
+            if name == "pose" and config.pose.components:
+                known, used, moves = markers = self._markers(noisy, template, sigma, rays)
+                tokens += [self.markers.template(known, used, template), self.markers.read(known, used, moves)]
+            else:
+                tokens += [self._template_tokens(name, template), self._tokens(name, noisy, sigma)]
         x = torch.cat(tokens, dim=2)  # (B, V, rows, places, d)
         if config.multi_view and config.rays and rays is not None:
             ray = self.ray_embedding(
@@ -498,7 +623,12 @@ class VideoPoseTransformer(nn.Module):
         x = self.norm(x) * (1 + scale[:, None, :, None]) + shift[:, None, :, None]
         x = x.unflatten(2, (len(streams), 1 + slots))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
-        made = [self._predicted(name, x[:, :, i], noisy, sigma) for i, (name, noisy, _) in enumerate(streams)]
+        made = [
+            self._predicted(name, x[:, :, i], noisy, sigma)
+            if name == "rgb" or markers is None
+            else self._predicted_markers(x[:, :, i], noisy, sigma, *markers)
+            for i, (name, noisy, _) in enumerate(streams)
+        ]
         return (made[0] if len(streams) == 2 else None), made[-1]
 
     def _layer(self, name: str, kind: str) -> nn.Module:
@@ -526,6 +656,24 @@ class VideoPoseTransformer(nn.Module):
             gate = self._layer(name, "gate")(x)
             made = (c_skip + c_out * c_in * gate) * noisy + c_out * made
         return made
+
+    def _markers(
+        self, noisy: Tensor, template: Tensor, sigma: Tensor, rays: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``Markers.known`` gives, and the best linear guess of each marker's motion (B, V, S, C, K), of unit
+        variance where it is sure and next to nothing in noise."""
+        config, components = self.config, self.components["pose"]
+        known, used = self.markers.known(template, rays if config.multi_view and config.rays else None)
+        _, c_skip, _ = components.preconditioning(sigma)
+        moves = c_skip * noisy / by_slot(components.variance, sigma.shape[1]).sqrt()
+        return known, used, moves.to(known.dtype) * used[:, None, None]
+
+    def _predicted_markers(
+        self, x: Tensor, noisy: Tensor, sigma: Tensor, known: Tensor, used: Tensor, moves: Tensor
+    ) -> Tensor:
+        c_in, c_skip, c_out = self.components["pose"].preconditioning(sigma)
+        made, gate = self.markers.write(known, moves, x)
+        return used[:, None, None] * ((c_skip + c_out * c_in * gate) * noisy + c_out * made)
 
     def per_frame(self, sigma: Tensor) -> Tensor:
         """Noise levels (B, F) of frames from those of slots (B, S)."""

@@ -21,14 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from animax.diffusion.engine import default_threads
-from animax.diffusion.latents import LatentSpace, Origin
+from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import ROOM
 from animax_engine.crew import Crew
@@ -195,7 +195,7 @@ class Losses:
                     noise[name] = part.encode(shared.to(part.basis.dtype)).float()
                 continue
             stream: Stream = getattr(network, name)
-            shape = (size, views, slots, stream.grid**2, stream.components)
+            shape = (size, views, slots, self.network.components[name].places, stream.components)
             noise[name] = torch.randn(shape, generator=self.noise)
             noise[name][:, :, 0] @= self.first_slots[name]
         rays = None if self.rays is None else self.rays.expand(size, -1, -1, -1, -1)
@@ -302,13 +302,8 @@ class Trainer:
     def load(self, state: dict[str, Any], *, new_stage: bool = False) -> None:
         """Resume from a checkpoint's ``state``; a ``new_stage`` takes its averaged weights alone."""
         if new_stage:
-            ours, theirs = self.master.state_dict(), NetworkConfig.from_dict(state["network"])
-            fitting = {k: v for k, v in state["averaged"].items() if k in ours}
-            if theirs.origin != self.master.config.origin:
-                fitting = {k: v for k, v in fitting.items() if not k.startswith(OF_POSE_TOKENS)}
-            elif with_components(theirs, self.master.config) == self.master.config:
-                fitting = {k: grown(v, ours[k].shape) for k, v in fitting.items()}
-            fitting = {k: v for k, v in fitting.items() if v.shape == ours[k].shape}
+            ours = self.master.state_dict()
+            fitting = {k: v for k, v in state["averaged"].items() if k in ours and v.shape == ours[k].shape}
             for name in sorted(set(ours) - set(fitting)):
                 print(f"starts fresh: {name}")
             self.master.load_state_dict(fitting, strict=False)
@@ -328,27 +323,6 @@ class Trainer:
             self.shadow.load_state_dict(self.master.state_dict())
             for average, value in zip(self.averaged.buffers(), self.master.buffers(), strict=True):
                 average.copy_(value)
-
-
-OF_POSE_TOKENS = ("components.pose.", "pose_embedding.", "pose_head.", "pose_gate.")
-"""Weights that mean nothing for pose maps of another origin."""
-
-
-def with_components(config: NetworkConfig, like: NetworkConfig) -> NetworkConfig:
-    """``config`` with as many components as ``like`` has."""
-    pose, rgb = (
-        replace(mine, components=its.components) for mine, its in ((config.pose, like.pose), (config.rgb, like.rgb))
-    )
-    return replace(config, pose=pose, rgb=rgb)
-
-
-def grown(value: Tensor, shape: torch.Size) -> Tensor:
-    """``value`` with zeros behind it up to ``shape``, where that has more components; else as it is."""
-    if value.ndim != len(shape) or any(ours < its for ours, its in zip(shape, value.shape, strict=True)):
-        return value
-    out = value.new_zeros(shape)
-    out[tuple(slice(size) for size in value.shape)] = value
-    return out
 
 
 def prefetch(
@@ -439,10 +413,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--grid", type=int, help=size % EMBEDDED.pose.size)
     parser.add_argument("--depth", type=int, help=size % EMBEDDED.depth)
     parser.add_argument(
-        "--origin", choices=get_args(Origin), help="of markers' places in pose maps " + size % EMBEDDED.origin
+        "--components", type=int, help="of a marker's motion in a slot " + size % EMBEDDED.pose.components
     )
-    parser.add_argument("--components", type=int, help="of a pose token " + size % EMBEDDED.pose.components)
     parser.add_argument("--width", type=int, help=size % EMBEDDED.width)
+    parser.add_argument("--marker-width", type=int, help=size % EMBEDDED.marker_width)
     parser.add_argument("--without", action="append", default=[], choices=ABLATIONS, help="an ablation; may repeat")
     parser.add_argument("--processes", type=int, default=default_threads(), help="each on one thread")
     parser.add_argument(
@@ -472,24 +446,15 @@ def chosen_network(args: argparse.Namespace, started: NetworkConfig | None) -> N
         network = replace(
             network, pose=replace(network.pose, size=args.grid, patch=(network.pose.patch[0], args.grid, args.grid))
         )
-    network = replace(network, origin=args.origin or network.origin)
     if args.components:
         network = replace(network, pose=replace(network.pose, components=args.components))
     if args.width:
         network = replace(network, width=args.width, heads=args.width // 64, ffn=3 * args.width)
+    if args.marker_width:
+        network = replace(network, marker_width=args.marker_width)
     if args.depth:
         network = replace(network, depth=args.depth)
     return replace(network, **dict.fromkeys(args.without, False))
-
-
-def known_components(started: NetworkConfig, network: NetworkConfig) -> dict[str, int]:
-    """Components by stream that ``network`` has from the one that a run starts from."""
-    same = with_components(started, network)
-    return {
-        name: getattr(started, name).components
-        for name in ("pose", "rgb")
-        if getattr(same, name) == getattr(network, name) and (name == "rgb" or started.origin == network.origin)
-    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -515,11 +480,11 @@ def main(argv: list[str] | None = None) -> None:
     trainer.room = json.loads((args.bank / "index.json").read_text())["room"]
     size, seed = config.batch // args.processes, config.seed + int(time.time())
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
-    known = {} if started is None or args.fit else known_components(started, network)
-    components = trainer.master.components
-    if not resumes and any(known.get(name) != part.stream.components for name, part in components.items()):
+    fresh = args.fit or started is None
+    unknown = [n for n in trainer.master.components if fresh or getattr(started, n) != getattr(network, n)]
+    if unknown and not resumes:
         torch.set_num_threads(args.processes)
-        fit_components(trainer.master, share.batches(trainer.master, 0), known)
+        fit_components(trainer.master, share.batches(trainer.master, 0), unknown)
         torch.set_num_threads(1)
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
@@ -528,14 +493,14 @@ def main(argv: list[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stop.append(received))
     log_path = args.out / "log.csv"
-    fresh = not log_path.exists()
+    begins = not log_path.exists()
     begin = saved = since = time.perf_counter()
     recent: deque[dict[str, float]] = deque(maxlen=LOG_EVERY)
     waited = 0.0
     passed = trainer.time_share if math.isfinite(args.minutes) else 0.0
     with Crew(args.processes - 1, trainer.shadow, share) as crew, log_path.open("a", newline="") as file:
         log = csv.writer(file)
-        if fresh:
+        if begins:
             log.writerow(["step", "seconds", "samples_per_second", "waiting_share", "pose", "rgb", "norm", "rate"])
         own = share(trainer.shadow, 0)
         finished = False

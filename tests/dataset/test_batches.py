@@ -19,6 +19,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
     balanced_weights,
     captions_of,
     draw_splats,
+    drawn_at,
     drawn_motion,
     mirrored_caption,
     picture_latents,
@@ -109,23 +110,21 @@ def test_splats_equal_the_codec(bank):
 
 
 @pytest.mark.parametrize("augmentation", [UNCHANGED, Augmentation()])
-def test_places_are_relative_to_rest_where_the_space_says_so(bank, augmentation):
-    """The same samples, with rest in the middle and moves from it companded."""
-    plain, moved = (
-        Batches(bank, replace(SPACE, origin=origin), frames=17, text=TextEncoder(), augmentation=augmentation, seed=3)
-        for origin in ("image", "rest")
-    )
-    a, b = (source.draw(6, 4, joint=False) for source in (plain, moved))
-    rest = a.points[:, :, :1]
-    torch.testing.assert_close(b.points[:, :, :1], rest)
-    for ours, places in ((b.points[:, :, 1:], a.points[:, :, 1:]), (b.moved, a.moved)):
-        expected = moved.space.drawn_at(places.double().numpy(), rest.double().numpy())
+def test_a_clip_shows_moves_from_rest(bank, augmentation, monkeypatch):
+    """The same samples as of places in the image, with rest in the middle and moves from it companded."""
+    moved = batches(bank, augmentation, frames=17, seed=3).draw(6, 4, joint=False)
+    with monkeypatch.context() as patched:
+        patched.setattr("animax_engine.dataset.batches.drawn_at", lambda places, rest: places)
+        plain = batches(bank, augmentation, frames=17, seed=3).draw(6, 4, joint=False)
+    rest = plain.points[:, :, :1]
+    torch.testing.assert_close(moved.points[:, :, :1], rest)
+    for ours, places in ((moved.points[:, :, 1:], plain.points[:, :, 1:]), (moved.moved, plain.moved)):
+        expected = SPACE.drawn_at(places.double().numpy(), rest.double().numpy())
         np.testing.assert_allclose(ours.numpy(), expected, atol=1e-5)
-    for source, batch in ((plain, a), (moved, b)):
-        template, at_rest, motion = drawn_motion(batch, source.space)
-        torch.testing.assert_close(template, draw_splats(rest, a.mask, SPACE)[:, :, 0])
-        clip = draw_splats(batch.points[:, :, 1:], a.mask, SPACE)
-        torch.testing.assert_close(at_rest[:, :, None] + motion, clip, atol=1e-5, rtol=0)
+    template, at_rest, motion = drawn_motion(moved, SPACE)
+    torch.testing.assert_close(template, draw_splats(rest, moved.mask, SPACE)[:, :, 0])
+    clip = draw_splats(moved.points[:, :, 1:], moved.mask, SPACE)
+    torch.testing.assert_close(at_rest[:, :, None] + motion, clip, atol=1e-5, rtol=0)
     assert torch.equal(at_rest[0, 0, 2], at_rest[0, 1, 2]), "every view shows rest in the middle"
 
 
@@ -146,8 +145,11 @@ def test_tangents_equal_the_latent_space(bank):
 
     expected = SPACE.tangents(Markers, source.cameras, positions)
     step = 0.01 * np.ptp(positions, axis=0).max() * np.concatenate([np.eye(3), -np.eye(3)])
-    points = torch.from_numpy((positions + step[:, None])[None]).float()
-    made = tangents(project(points, source.projections[None]), torch.ones(1, CHANNELS), SPACE).numpy()[0]
+    rest, moved = (
+        project(torch.from_numpy(points[None]).float(), source.projections[None])
+        for points in (positions[None], positions + step[:, None])
+    )
+    made = tangents(drawn_at(moved, rest), torch.ones(1, CHANNELS), SPACE).numpy()[0]
     np.testing.assert_allclose(made, expected, atol=2e-3)
 
 

@@ -23,8 +23,8 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "animax-model-1"}, "format 'animax-model-1'; accepted: 'animax-model-2'"),
-        ({"format": "animax-model-3"}, "format 'animax-model-3'; accepted: 'animax-model-2'"),
+        ({"format": "animax-model-2"}, "format 'animax-model-2'; accepted: 'animax-model-3'"),
+        ({"format": "animax-model-4"}, "format 'animax-model-4'; accepted: 'animax-model-3'"),
         ({"channels": "many"}, "channels is 'many'"),
         ({"channels": True}, "channels is True"),
         ({"frames": 32}, "frames is 32; accepted: 1 + a multiple of patch, 4"),
@@ -34,7 +34,6 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
         ({"name": "../x"}, "name is '../x'; accepted: letters, digits"),
         ({"codec": "morse"}, "codec is 'morse'; accepted: splat or rgb"),
         ({"views": 6}, "views is 6; accepted: 4"),
-        ({"origin": "moon"}, "origin is 'moon'; accepted: image or rest"),
         ({"spacing": "wide"}, "spacing is 'wide'; accepted: flow or log_snr"),
         ({"files": {}}, "an entry for 'denoiser.onnx'"),
         ({"files": {"denoiser.onnx": "x"}}, "accepted: sha256 and size"),

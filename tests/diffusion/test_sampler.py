@@ -153,7 +153,7 @@ class Gaussian:
         return rgb * np.float32(share), pose * np.float32(share)
 
 
-@pytest.mark.parametrize("spread", [0.5, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("spread", [1.0, 3.0, 10.0])
 def test_eight_steps_keep_the_spread_of_what_is_sampled(spread):
     made = sample(Gaussian(spread), condition(), 33, 0, Schedule(8, 1.0, "log_snr")).pose.std()
     assert made == pytest.approx(spread, rel=0.15)

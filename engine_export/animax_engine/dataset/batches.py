@@ -276,8 +276,8 @@ class Batches:
             moved = project(points[:, :1] + steps[:, :, None], projections)
         places = project(points, projections)
         rest, clip = places[:, :, :1], places[:, :, 1:]
-        places = torch.cat([rest, drawn_at(clip, rest, self.space)], dim=2)
-        moved = None if moved is None else drawn_at(moved, rest, self.space)
+        places = torch.cat([rest, drawn_at(clip, rest)], dim=2)
+        moved = None if moved is None else drawn_at(moved, rest)
         return Batch(places, mask, rgb, texts, self.weights[clips], moved)
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -423,10 +423,8 @@ def draw_splats(points: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:
     return down[..., :, None] * across[..., None, :]
 
 
-def drawn_at(places: Tensor, rest: Tensor, space: LatentSpace) -> Tensor:
+def drawn_at(places: Tensor, rest: Tensor) -> Tensor:
     """The same as ``LatentSpace.drawn_at``."""
-    if space.origin == "image":
-        return places
     return 0.5 + 0.5 * torch.asinh((places - rest) / NEAR) / math.asinh(0.5 / NEAR)
 
 
@@ -434,9 +432,7 @@ def drawn_motion(batch: Batch, space: LatentSpace) -> tuple[Tensor, Tensor, Tens
     """Pose latents of the template, those of a clip's frame that shows the rest pose, both (B, V, C, size, size), and
     what the clip's (B, V, F, C, size, size) differ by from these."""
     maps = draw_splats(batch.points, batch.mask, space)
-    at_rest = maps[:, :, :1]
-    if space.origin == "rest":
-        at_rest = draw_splats(torch.full_like(batch.points[:, :, :1], 0.5), batch.mask, space)
+    at_rest = draw_splats(torch.full_like(batch.points[:, :, :1], 0.5), batch.mask, space)
     return maps[:, :, 0], at_rest[:, :, 0], maps[:, :, 1:] - at_rest
 
 

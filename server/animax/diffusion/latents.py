@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,6 @@ from animax.views.render import BACKGROUND
 from animax.views.splat import SplatPoseMap
 
 Latents = NDArray[np.float32]
-
-Origin = Literal["image", "rest"]
 
 NEAR = 0.05
 """Of the image's width: moves that are smaller are drawn in proportion, 3.3 times as large; larger ones by their
@@ -38,17 +35,16 @@ SEEN = 0.05
 class LatentSpace:
     """Between maps and what the network sees; a ``Space``.
 
+    A clip's pose maps show how far a marker has moved from its place in the template, which is in the middle; moves are
+    companded, so that an ant's walk is drawn almost as large as a giant's fall.
+
     Attributes:
         codec: of the pose maps.
         rgb_size: height and width of the RGB stream's pictures.
-        origin: of a marker's place in a clip's pose maps. "image": they show where it is, as the template's do.
-            "rest": they show how far it has moved from its place in the template, which is drawn in the middle; moves
-            are companded, so that an ant's walk is drawn almost as large as a giant's fall.
     """
 
     codec: SplatPoseMap
     rgb_size: int
-    origin: Origin = "image"
 
     @property
     def rays_size(self) -> int:
@@ -68,15 +64,11 @@ class LatentSpace:
 
     def drawn_at(self, places: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Space``."""
-        if self.origin == "image":
-            return places
         middle: NDArray[np.float64] = 0.5 + 0.5 * np.arcsinh((places - rest) / NEAR) / np.arcsinh(0.5 / NEAR)
         return middle
 
     def seen_at(self, drawn: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Space``."""
-        if self.origin == "image":
-            return drawn
         places: NDArray[np.float64] = rest + NEAR * np.sinh((2 * drawn - 1) * np.arcsinh(0.5 / NEAR))
         return places
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from animax.diffusion.latents import Origin
 from animax.diffusion.sampler import SPACINGS
 from animax.errors import ModelError
 
-FORMAT = "animax-model-2"
+FORMAT = "animax-model-3"
 MANIFEST = "manifest.json"
 CODECS = ("splat", "rgb")
 """Pose-map codecs that this version can decode."""
@@ -81,7 +80,6 @@ class Manifest:
         channels: of a pose map.
         pose_size: height and width of a pose map.
         rgb_size: height and width of a generated picture.
-        origin: of markers' places in a clip's pose maps, see ``LatentSpace``.
         views: template views.
         room: radius that the template views show, in half diagonals of the rest box.
         frames: of a window.
@@ -114,7 +112,6 @@ class Manifest:
     steps: int
     guidance: float
     text_encoder: str
-    origin: Origin = "image"
     spacing: str = "flow"
     shift: float = 1.0
     guidance_image: float = 1.0
@@ -233,8 +230,6 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
         )
     if known["spacing"] not in SPACINGS:
         raise refuse("spacing", " or ".join(SPACINGS))
-    if known["origin"] not in get_args(Origin) or (known["codec"] == "rgb" and known["origin"] != "image"):
-        raise refuse("origin", " or ".join(get_args(Origin)) + "; image alone with the codec rgb")
     if known["views"] != VIEWS:
         raise refuse("views", str(VIEWS))
     if (known["frames"] - 1) % known["patch"]:
@@ -260,7 +255,7 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
     return manifest
 
 
-TYPES: dict[object, tuple[type, ...]] = {"str": (str,), "Origin": (str,), "int": (int,), "float": (int, float)}
+TYPES: dict[object, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
 def _plain(kind: type, values: Mapping[str, Any], title: str) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def load_space(manifest: Manifest, graph: Callable[[str], OnnxGraph]) -> Space:
     video = manifest.video
     if video is None:
         splat = SplatPoseMap(manifest.channels, manifest.pose_size)
-        return LatentSpace(splat, manifest.rgb_size, manifest.origin)
+        return LatentSpace(splat, manifest.rgb_size)
     codec = RgbPoseMap(manifest.pose_size, video.radius * manifest.pose_size, colours=video.colours)
     space = VideoSpace(codec, graph(video.encoder), graph(video.decoder))
     if (space.frames, space.patch) != (manifest.frames, manifest.patch):

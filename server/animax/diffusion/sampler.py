@@ -30,9 +30,10 @@ TURN = 0.381966
 SPACINGS = ("flow", "log_snr")
 """Of noise levels: even ones, shifted towards noise as in Wan; or even in the log of the signal-to-noise ratio
 (1 − σ) / σ between pure noise and none."""
-LOG_SNR = (-4.0, 1.5)
-"""First and last of the levels that are spaced so: from where a clip's largest component, eleven times as wide as the
-noise, begins to show to where those of half its width do; what is finer is mostly jitter (docs/decisions.md)."""
+LOG_SNR = (-4.0, 1.0)
+"""First and last of the levels that are spaced so: from where the widest component of a marker's motion, three times as
+wide as the noise, begins to show in all markers together to where those as wide as the noise are settled; what is
+finer is mostly jitter (docs/decisions.md)."""
 
 
 @dataclass(frozen=True, eq=False)
