@@ -52,7 +52,10 @@ class TrueWindows:
         markers = choose_markers(self.rig, SPACE.codec.channels)
         cameras = template_cameras(self.rig, size=VIEW_SIZE)
         globals_ = self.rig.skeleton.globals(self.truth[begin : begin + 33])
-        maps = SPACE.encode_pose(SPACE.codec.draw(*cameras.project(markers.positions(globals_)), markers, VIEW_SIZE))
+        points, depths = cameras.project(markers.positions(globals_))
+        rest, _ = cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])
+        places = VIEW_SIZE * SPACE.drawn_at(points / VIEW_SIZE, rest / VIEW_SIZE)
+        maps = SPACE.encode_pose(SPACE.codec.draw(places, depths, markers, VIEW_SIZE))
         assert np.sum(sigma[0] == 0) == (3 if begin else 0)
         return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)
 

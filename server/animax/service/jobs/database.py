@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +95,19 @@ def _engine(url: str) -> sa.Engine:
         raise OptionError("database", kind, f"its driver, by pip install 'animax[postgres]' ({error.name})") from None
 
 
+def _write_ahead(connection: Any) -> None:
+    """Switch to a write-ahead log. SQLite refuses that at once, without its own waiting, while another process does."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
+
+
 def _sqlite(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise OptionError("database", str(url), "sqlite:///FILE: a database in memory has one connection")
@@ -106,7 +121,8 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says so
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        _write_ahead(connection)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
