@@ -12,11 +12,9 @@ from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled, OptionError
 from animax.interactive import Performance
 from animax.motion.steering import Steering
-from animax.pipeline import VIEW_SIZE
 from animax.procedural import generate
 from animax.request import JointMask, PoseSource, Request
-from animax.views.camera import template_cameras
-from tests.stand_in import FPS, SPACE, model_of
+from tests.stand_in import FPS, model_of, true_maps
 
 WINDOWS = 3
 
@@ -49,13 +47,7 @@ class TrueWindows:
         begin = 24 * (self.calls // self.steps)
         self.calls += 1
         self.texts.append(text[0])
-        markers = choose_markers(self.rig, SPACE.codec.channels)
-        cameras = template_cameras(self.rig, size=VIEW_SIZE)
-        globals_ = self.rig.skeleton.globals(self.truth[begin : begin + 33])
-        points, depths = cameras.project(markers.positions(globals_))
-        rest, _ = cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])
-        places = VIEW_SIZE * SPACE.drawn_at(points / VIEW_SIZE, rest / VIEW_SIZE)
-        maps = SPACE.encode_pose(SPACE.codec.draw(places, depths, markers, VIEW_SIZE))
+        maps = true_maps(self.rig, self.truth[begin : begin + 33])
         assert np.sum(sigma[0] == 0) == (3 if begin else 0)
         return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)
 

@@ -8,15 +8,13 @@ import pytest
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
-from animax.diffusion.latents import LatentSpace
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
 from animax.motion.control import resolve
-from animax.pipeline import VIEW_SIZE, animate, make_template
+from animax.pipeline import animate, make_template
 from animax.procedural import generate
 from animax.request import JointMask, PinnedPose, PoseSource, Progress, PromptChange, Request, RootMode, Stage
-from animax.views.camera import template_cameras
-from tests.stand_in import FPS, SPACE, model_of
+from tests.stand_in import FPS, model_of, true_maps
 
 
 @dataclass
@@ -25,18 +23,11 @@ class TrueMaps:
 
     rig: object
     pose: object
-    space: LatentSpace = SPACE
     calls: list = field(default_factory=list)
 
     def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays):
-        markers = choose_markers(self.rig, SPACE.codec.channels)
-        cameras = template_cameras(self.rig, size=VIEW_SIZE)
-        points, depths = cameras.project(markers.positions(self.rig.skeleton.globals(self.pose)))
-        rest, _ = cameras.project(markers.positions(self.rig.skeleton.rest_globals)[None])
-        points = VIEW_SIZE * self.space.drawn_at(points / VIEW_SIZE, rest / VIEW_SIZE)
-        maps = SPACE.encode_pose(SPACE.codec.draw(points, depths, markers, VIEW_SIZE))
         self.calls.append(sigma)
-        return np.zeros_like(rgb), np.repeat(maps[None], len(pose), axis=0)
+        return np.zeros_like(rgb), np.repeat(true_maps(self.rig, self.pose)[None], len(pose), axis=0)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +48,7 @@ def truth(rig):
 
 
 def model(denoiser):
-    return model_of(denoiser, getattr(denoiser, "space", SPACE))
+    return model_of(denoiser)
 
 
 REQUEST = Request("anything", seconds=2.0, fps=FPS, foot_cleanup=False)

@@ -358,6 +358,12 @@ class PrincipalComponents(nn.Module):
         energy = (1 - level).square() * signal + level.square() * noise
         return energy.rsqrt(), (1 - level) * signal / energy, level * (signal * noise / energy).sqrt()
 
+    def denoised(self, noisy: Tensor, made: Tensor, gate: Tensor, sigma: Tensor) -> Tensor:
+        """Clean coefficients for ``noisy`` ones at noise levels (B, S): what the trunk ``made``, and by ``gate`` how
+        far each noisy one is to be believed, since narrow trunks cannot pass all of them on; all (B, V, S, P, K)."""
+        c_in, c_skip, c_out = self.preconditioning(sigma)
+        return (c_skip + c_out * c_in * gate) * noisy + c_out * made
+
 
 def by_slot(variances: Tensor, slots: int) -> Tensor:
     """Variances (2, K), of a first slot and of the others, as (S, 1, K)."""
@@ -623,12 +629,7 @@ class VideoPoseTransformer(nn.Module):
         x = self.norm(x) * (1 + scale[:, None, :, None]) + shift[:, None, :, None]
         x = x.unflatten(2, (len(streams), 1 + slots))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
-        made = [
-            self._predicted(name, x[:, :, i], noisy, sigma)
-            if name == "rgb" or markers is None
-            else self._predicted_markers(x[:, :, i], noisy, sigma, *markers)
-            for i, (name, noisy, _) in enumerate(streams)
-        ]
+        made = [self._predicted(name, x[:, :, i], noisy, sigma, markers) for i, (name, noisy, _) in enumerate(streams)]
         return (made[0] if len(streams) == 2 else None), made[-1]
 
     def _layer(self, name: str, kind: str) -> nn.Module:
@@ -648,14 +649,18 @@ class VideoPoseTransformer(nn.Module):
             noisy = (c_in * noisy).to(embedding.weight.dtype)
         return embedding(noisy)
 
-    def _predicted(self, name: str, x: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+    def _predicted(
+        self, name: str, x: Tensor, noisy: Tensor, sigma: Tensor, markers: tuple[Tensor, Tensor, Tensor] | None
+    ) -> Tensor:
+        """``markers``: what ``_markers`` gives, where pose tokens are made of them."""
+        if name == "pose" and markers is not None:
+            known, used, moves = markers
+            made, gate = self.markers.write(known, moves, x)
+            return used[:, None, None] * self.components[name].denoised(noisy, made, gate, sigma)
         made = self._layer(name, "head")(x)
-        if name in self.components:
-            c_in, c_skip, c_out = self.components[name].preconditioning(sigma)
-            # how far each coefficient is to be believed: narrow trunks cannot pass all of them on
-            gate = self._layer(name, "gate")(x)
-            made = (c_skip + c_out * c_in * gate) * noisy + c_out * made
-        return made
+        if name not in self.components:
+            return made
+        return self.components[name].denoised(noisy, made, self._layer(name, "gate")(x), sigma)
 
     def _markers(
         self, noisy: Tensor, template: Tensor, sigma: Tensor, rays: Tensor | None
@@ -667,13 +672,6 @@ class VideoPoseTransformer(nn.Module):
         _, c_skip, _ = components.preconditioning(sigma)
         moves = c_skip * noisy / by_slot(components.variance, sigma.shape[1]).sqrt()
         return known, used, moves.to(known.dtype) * used[:, None, None]
-
-    def _predicted_markers(
-        self, x: Tensor, noisy: Tensor, sigma: Tensor, known: Tensor, used: Tensor, moves: Tensor
-    ) -> Tensor:
-        c_in, c_skip, c_out = self.components["pose"].preconditioning(sigma)
-        made, gate = self.markers.write(known, moves, x)
-        return used[:, None, None] * ((c_skip + c_out * c_in * gate) * noisy + c_out * made)
 
     def per_frame(self, sigma: Tensor) -> Tensor:
         """Noise levels (B, F) of frames from those of slots (B, S)."""

@@ -58,20 +58,20 @@ def fit_components(
         draws: batches of ``batch`` samples; a quarter of them for pose, of which every marker is a sample.
         batch: samples.
     """
+
+    def pose() -> tuple[Tensor, Tensor, Tensor]:
+        drawn = batches.draw(batch, 1, joint=False)
+        return drawn_motion(drawn, batches.space)[2], drawn.weight, drawn.mask > 0
+
+    def rgb() -> tuple[Tensor, Tensor, Tensor]:
+        pictures = batches.draw(batch, 1, joint=True).rgb
+        assert pictures is not None
+        latents, places = picture_latents(pictures), network.config.rgb.grid**2
+        return latents[:, :, 1:] - latents[:, :, :1], torch.ones(batch), torch.ones(batch, places, dtype=torch.bool)
+
     for name in streams:
         components = network.components[name]
         assert isinstance(components, PrincipalComponents)
-
-        def pose() -> tuple[Tensor, Tensor, Tensor]:
-            drawn = batches.draw(batch, 1, joint=False)
-            return drawn_motion(drawn, batches.space)[2], drawn.weight, drawn.mask > 0
-
-        def rgb(places: int = components.places) -> tuple[Tensor, Tensor, Tensor]:
-            pictures = batches.draw(batch, 1, joint=True).rgb
-            assert pictures is not None
-            latents = picture_latents(pictures)
-            return latents[:, :, 1:] - latents[:, :, :1], torch.ones(batch), torch.ones(batch, places, dtype=torch.bool)
-
         if name == "pose":
             components.fit(*principal_components(pose, components, draws // 4))
         elif batches.rgb is not None:
