@@ -25,14 +25,20 @@ MOTION = Prior(error=1.0, spread=np.deg2rad(30.0), tail=np.deg2rad(30.0))
 """Once calibrated."""
 STEPS = 6, 8
 """Iterations of the two solves: beyond these, joints turn by a fifth of a degree more."""
+RETRIES = 1
+"""Of the second solve: what a network drew jumps often, and each costs as much as a solve."""
 
 
 def solve_drawn(skeleton: Skeleton, markers: MarkerSet, points: Points, fps: float) -> Pose:
     """The pose (F frames) of a body whose markers were drawn at ``points``; see ``solve_rotations`` for arguments and
     errors. Bones keep their rest length: where they seem to stretch, that is the drawing's error."""
-    posture = solve_rotations(skeleton, markers, points, fps, stretch=False, prior=POSTURE, iterations=STEPS[0])
-    points = calibrated(skeleton, markers, points, posture)
-    return solve_rotations(skeleton, markers, points, fps, stretch=False, prior=MOTION, iterations=STEPS[1])
+    first = solve_rotations(
+        skeleton, markers, points, fps, stretch=False, prior=POSTURE, iterations=STEPS[0], retries=0
+    )
+    points = calibrated(skeleton, markers, points, first)
+    return solve_rotations(
+        skeleton, markers, points, fps, stretch=False, prior=MOTION, iterations=STEPS[1], retries=RETRIES
+    )
 
 
 def calibrated(skeleton: Skeleton, markers: MarkerSet, points: Points, pose: Pose) -> Points:

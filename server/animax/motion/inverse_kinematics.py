@@ -71,9 +71,9 @@ CLEAR = 0.5
 FOLLOWED = 4.0
 """Standard deviations by which a marker is missed all along where the skeleton cannot follow it."""
 JUMP = np.deg2rad(45.0)
-"""Turn between neighbouring frames for which another way is looked for ..."""
+"""Turn between neighbouring frames for which another way is looked for."""
 RETRIES = 4
-"""... of at most so many limbs, those that jump farthest."""
+"""Limbs for which it is."""
 LOOSE = 0.1
 """Weight, at the start, of a head that hangs on a driver over joints that turn too."""
 ROBUST = 4.0
@@ -93,6 +93,7 @@ def solve_rotations(
     stretch: bool = True,
     smooth: bool = True,
     prior: Prior = SEEN,
+    retries: int = RETRIES,
 ) -> Pose:
     """The pose (F frames) whose markers stand at ``points``.
 
@@ -109,6 +110,8 @@ def solve_rotations(
             all bone lengths are those of the rest pose, roots excepted.
         smooth: take noise out of the markers' tracks first, as much as ``points.sigma`` says (see ``denoise``).
         prior: of turns and of errors that ``points.sigma`` does not know.
+        retries: limbs at most, those that jump farthest from a frame to the next, for which another way is looked for;
+            each costs as much as the whole solve.
 
     Raises:
         GenerationError: the points do not belong to the markers, or hold no confidence at all.
@@ -124,7 +127,7 @@ def solve_rotations(
     sigma = np.hypot(np.maximum(points.sigma, SIGMA_FLOOR * extent), unknown)
     shown = _shown(tree, points.confidence)
     whole = shown.min(axis=1) >= CLEAR
-    problem = _Problem(tree, points, sigma, shown, fps, prior, iterations)
+    problem = _Problem(tree, points, sigma, shown, fps, prior, iterations, retries)
     solution = problem.solve()
     # What the skeleton cannot follow (moved or scaled joints) is no evidence of turns; and where much is hidden, few
     # markers fit almost any turn: markers are believed as far as the skeleton follows them in the frames that show all.
@@ -148,6 +151,7 @@ class _Problem:
         fps: frames a second.
         prior: of turns.
         iterations: upper bound of a descent's steps.
+        retries: upper bound of further descents.
     """
 
     tree: _Tree
@@ -157,6 +161,7 @@ class _Problem:
     fps: float
     prior: Prior
     iterations: int
+    retries: int
 
     @cached_property
     def information(self) -> Array:
@@ -176,7 +181,7 @@ class _Problem:
             self.tree, self.points.points, self.information, self.shown, self.prior.spread, self.speed_weight
         )
         turns, places, cost = self._descend(*start)
-        for limb in _jumping(self.tree, turns)[:RETRIES]:
+        for limb in _jumping(self.tree, turns)[: self.retries]:
             steady = turns.copy()
             for turn in limb:
                 steady[:, turn] = _without_jumps(turns[:, turn])
@@ -690,7 +695,8 @@ def _inverse(block: Array) -> Array:
     if failed:
         return np.asarray(np.linalg.inv(block), np.float64)
     lower, _ = dpotri(factor, lower=1)
-    whole: Array = np.tril(lower) + np.tril(lower, -1).T
+    whole: Array = lower + lower.T  # above the diagonal, ``dpotrf`` leaves zeros
+    np.fill_diagonal(whole, lower.diagonal())
     return whole
 
 
