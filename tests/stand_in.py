@@ -30,7 +30,7 @@ def true_maps(rig: Rig, pose: Pose) -> NDArray[np.float32]:
     return SPACE.encode_pose(SPACE.codec.draw(places, depths, markers, VIEW_SIZE))
 
 
-def model_of(denoiser: Denoiser, space: LatentSpace = SPACE, *, steps: int = 2) -> Model:
+def model_of(denoiser: Denoiser, *, steps: int = 2) -> Model:
     """A model of 33 frames a window that runs ``denoiser``."""
     schedule = Schedule(steps, 2.0)
     manifest = Manifest(
@@ -52,4 +52,4 @@ def model_of(denoiser: Denoiser, space: LatentSpace = SPACE, *, steps: int = 2) 
         guidance=2.0,
         text_encoder="0" * 64,
     )
-    return Model(manifest, "cpu", space, schedule, denoiser, TextEncoder())
+    return Model(manifest, "cpu", SPACE, schedule, denoiser, TextEncoder())

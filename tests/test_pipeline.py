@@ -47,15 +47,11 @@ def truth(rig):
     return rig.skeleton.posed(rotations=local)
 
 
-def model(denoiser):
-    return model_of(denoiser)
-
-
 REQUEST = Request("anything", seconds=2.0, fps=FPS, foot_cleanup=False)
 
 
 def test_true_pose_maps_come_back_as_the_motion(rig, truth):
-    made = animate(rig, REQUEST, model(TrueMaps(rig, truth)))
+    made = animate(rig, REQUEST, model_of(TrueMaps(rig, truth)))
     error = rig.skeleton.positions(made.clip.pose) - rig.skeleton.positions(truth)
     assert len(made.clip) == 33
     assert np.linalg.norm(error, axis=-1).mean() < 0.01 * rig.size
@@ -67,20 +63,20 @@ def test_true_pose_maps_come_back_as_the_motion(rig, truth):
 
 @pytest.mark.parametrize(("seconds", "fps", "frames"), [(2.0, 30.0, 61), (1.0, 24.0, 25), (0.25, 60.0, 16)])
 def test_length_and_rate_are_as_asked(rig, truth, seconds, fps, frames):
-    made = animate(rig, Request("x", seconds=seconds, fps=fps), model(TrueMaps(rig, truth)))
+    made = animate(rig, Request("x", seconds=seconds, fps=fps), model_of(TrueMaps(rig, truth)))
     assert len(made.clip) == frames
     assert made.clip.fps == fps
 
 
 def test_longer_clips_take_more_windows(rig, truth):
     denoiser = TrueMaps(rig, truth)
-    made = animate(rig, Request("x", seconds=5.0, fps=10.0), model(denoiser))
+    made = animate(rig, Request("x", seconds=5.0, fps=10.0), model_of(denoiser))
     assert len(made.clip) == 51
     assert len(denoiser.calls) == 2 * 3
 
 
 def test_a_loop_has_no_seam(rig, truth):
-    made = animate(rig, Request("x", seconds=1.5, fps=FPS, loop=True), model(TrueMaps(rig, truth)))
+    made = animate(rig, Request("x", seconds=1.5, fps=FPS, loop=True), model_of(TrueMaps(rig, truth)))
     heads = rig.skeleton.positions(made.clip.pose)
     steps = np.linalg.norm(np.diff(heads, axis=0), axis=-1).max(axis=1)
     assert made.clip.loop
@@ -89,13 +85,13 @@ def test_a_loop_has_no_seam(rig, truth):
 
 @pytest.mark.parametrize("mode", list(RootMode))
 def test_every_root_mode_gives_finite_motion(rig, truth, mode):
-    made = animate(rig, Request("x", root_mode=mode), model(TrueMaps(rig, truth)))
+    made = animate(rig, Request("x", root_mode=mode), model_of(TrueMaps(rig, truth)))
     assert np.isfinite(rig.skeleton.positions(made.clip.pose)).all()
 
 
 def test_progress_never_falls_and_names_every_stage(rig, truth):
     heard: list[Progress] = []
-    made = animate(rig, REQUEST, model(TrueMaps(rig, truth)), progress=heard.append)
+    made = animate(rig, REQUEST, model_of(TrueMaps(rig, truth)), progress=heard.append)
     fractions = [p.fraction for p in heard]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
@@ -113,14 +109,14 @@ def test_stopping_is_heard_between_all_stages(rig, truth, after):
         return len(asked) > after
 
     with pytest.raises(Cancelled):
-        animate(rig, REQUEST, model(TrueMaps(rig, truth)), should_stop=stop)
+        animate(rig, REQUEST, model_of(TrueMaps(rig, truth)), should_stop=stop)
     assert len(asked) == after + 1
 
 
 def test_debug_pictures_are_written(rig, truth, tmp_path):
     import cv2
 
-    animate(rig, REQUEST, model(TrueMaps(rig, truth)), debug=tmp_path)
+    animate(rig, REQUEST, model_of(TrueMaps(rig, truth)), debug=tmp_path)
     for name in ("template_rgb.png", "template_pose.png", "rgb.png", "pose.png"):
         picture = cv2.imread(str(tmp_path / name))
         assert picture is not None
@@ -139,7 +135,7 @@ def test_pinned_poses_are_exact_in_the_clip(rig, truth, loop):
         pinned_poses=(PinnedPose(1.5, PoseSource()),),
         root_mode="root_motion",
     )
-    made = animate(rig, request, model(TrueMaps(rig, truth))).clip
+    made = animate(rig, request, model_of(TrueMaps(rig, truth))).clip
     controls = resolve(rig, request)
     for frame, (_, pinned) in zip(controls.pinned_frames(len(made), made.fps), controls.pins, strict=True):
         np.testing.assert_array_equal(
@@ -151,7 +147,7 @@ def test_the_sampler_gets_the_pinned_poses_and_the_kept_joints(rig, truth):
     denoiser = TrueMaps(rig, truth)
     names = [rig.skeleton.names[j] for j in choose_markers(rig, 64).drivers]
     mask = JointMask((names[-1],))
-    made = animate(rig, Request("x", first_pose=PoseSource(), joint_mask=mask), model(denoiser))
+    made = animate(rig, Request("x", first_pose=PoseSource(), joint_mask=mask), model_of(denoiser))
     assert denoiser.calls[0][0, 0] == 0
     assert np.all(denoiser.calls[0][0, 1:] > 0)
     chosen = ~resolve(rig, made.request).kept
@@ -169,7 +165,7 @@ def test_a_change_of_prompt_is_told_to_the_network_from_its_frame_on(rig, truth)
             return super().__call__(*given)
 
     request = Request("walks", seconds=2.0, prompt_changes=(PromptChange(1.0, "sleeps"),))
-    animate(rig, request, model(Listening(rig, truth)))
+    animate(rig, request, model_of(Listening(rig, truth)))
     walks, sleeps = TextEncoder().encode(["walks", "sleeps"])
     assert [np.array_equal(text, walks) for text in heard] == [True, True, False, False]
     assert all(np.array_equal(text, sleeps) for text in heard[2:])
@@ -178,7 +174,7 @@ def test_a_change_of_prompt_is_told_to_the_network_from_its_frame_on(rig, truth)
 def test_the_views_show_as_much_room_as_the_model_was_trained_on(rig):
     widths = []
     for room in (1.2, 1.5):
-        stand_in = model(None)
+        stand_in = model_of(None)
         template = make_template(rig, replace(stand_in, manifest=replace(stand_in.manifest, room=room)))
         points, _ = template.cameras.project(template.markers.positions(rig.skeleton.rest_globals)[None])
         widths.append(np.ptp(points, axis=2))

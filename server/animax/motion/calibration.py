@@ -32,10 +32,10 @@ RETRIES = 1
 def solve_drawn(skeleton: Skeleton, markers: MarkerSet, points: Points, fps: float) -> Pose:
     """The pose (F frames) of a body whose markers were drawn at ``points``; see ``solve_rotations`` for arguments and
     errors. Bones keep their rest length: where they seem to stretch, that is the drawing's error."""
-    first = solve_rotations(
+    posture = solve_rotations(
         skeleton, markers, points, fps, stretch=False, prior=POSTURE, iterations=STEPS[0], retries=0
     )
-    points = calibrated(skeleton, markers, points, first)
+    points = calibrated(skeleton, markers, points, posture)
     return solve_rotations(
         skeleton, markers, points, fps, stretch=False, prior=MOTION, iterations=STEPS[1], retries=RETRIES
     )

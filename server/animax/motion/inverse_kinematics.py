@@ -73,7 +73,7 @@ FOLLOWED = 4.0
 JUMP = np.deg2rad(45.0)
 """Turn between neighbouring frames for which another way is looked for."""
 RETRIES = 4
-"""Limbs for which it is."""
+"""Limbs for which another way is looked for, at most."""
 LOOSE = 0.1
 """Weight, at the start, of a head that hangs on a driver over joints that turn too."""
 ROBUST = 4.0
