@@ -14,7 +14,8 @@ async def test_who_reads_no_more_is_given_up_in_the_stated_time_and_holds_nobody
     report = await try_kind(kind, readers=3, timeout=TIMEOUT, others=3)
     assert len(report.held) == 3
     # a busy machine adds to the end
-    assert all(TIMEOUT < seconds < TIMEOUT + 20 for seconds in report.held)
+    assert min(report.held) > TIMEOUT
+    assert max(report.held) < TIMEOUT + 20
     # slots are free at once, and the others are done before anybody is given up
     assert report.slots < min(report.held)
     assert report.whole == 0
