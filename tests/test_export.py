@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from animax.assets import load_rig  # noqa: E402
-from animax.diffusion.engine import INPUTS, OUTPUTS  # noqa: E402
+from animax.diffusion.engine import OUTPUTS  # noqa: E402
 from animax.diffusion.model import load_model  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
 from animax.pipeline import animate  # noqa: E402
@@ -21,7 +21,15 @@ from animax.procedural import generate  # noqa: E402
 from animax.request import Request  # noqa: E402
 from animax.views.camera import ROOM  # noqa: E402
 from animax_engine import cli, export, runtimes  # noqa: E402
-from animax_engine.export import Defaults, example_inputs, read_network, read_state, to_onnx, write_folder  # noqa: E402
+from animax_engine.export import (  # noqa: E402
+    Defaults,
+    example_inputs,
+    inputs_of,
+    read_network,
+    read_state,
+    to_onnx,
+    write_folder,
+)
 from animax_engine.network import EMBEDDED, NetworkConfig, VideoPoseTransformer  # noqa: E402
 from animax_engine.triton import write_repository  # noqa: E402
 
@@ -63,7 +71,7 @@ def test_parity_with_torch_and_of_batches(exported):
 def test_graph_is_valid_and_weighs_half(exported):
     folder, _, _ = exported
     graph = onnx.load(folder / "denoiser.onnx").graph
-    assert [i.name for i in graph.input] == list(INPUTS)
+    assert [i.name for i in graph.input] == list(inputs_of(EMBEDDED))
     assert [o.name for o in graph.output] == list(OUTPUTS)
     assert all(i.type.tensor_type.shape.dim[0].dim_param for i in graph.input)
     large = [w for w in graph.initializer if np.prod(w.dims) >= 4096]
@@ -111,7 +119,7 @@ def test_written_folder_loads_as_a_model(exported):
     assert (model.name, model.schedule.steps, model.schedule.frames) == ("small", 2, FRAMES)
     model.warm_up()
     values = example_inputs(config, FRAMES, batch=1)
-    rgb, pose = model.denoiser(*(values[name] for name in INPUTS))
+    rgb, pose = model.denoiser(*(values[name] for name in inputs_of(EMBEDDED)))
     assert rgb.shape == values["rgb"].shape
     assert pose.shape == values["pose"].shape
 
@@ -251,7 +259,7 @@ def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(export, "read_state", lambda path: reads.append(path) or read_state(path))
     monkeypatch.setattr(export, "to_onnx", lambda network, frames: (network, frames))
-    monkeypatch.setattr(export, "write_folder", lambda *args, room: (*args[:3], room))
+    monkeypatch.setattr(export, "write_folder", lambda *args, room, repertoire: (*args[:3], room))
     graph, network, frames, room = export.write_model(tmp_path / "checkpoint.pt", tmp_path, "small", Defaults())
     assert graph == (network, FRAMES)
     assert (frames, room) == (FRAMES, 1.3)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,14 +11,17 @@ from animax_engine.dataset.batches import draw_splats  # noqa: E402
 from animax_engine.network import (  # noqa: E402
     EMBEDDED,
     WAN_1_3B,
+    Guess,
     NetworkConfig,
     PrincipalComponents,
     Stream,
     VideoPoseTransformer,
     attend,
+    by_slot,
     from_patches,
     rotary_angles,
     rotate,
+    solved,
     to_patches,
 )
 
@@ -33,7 +37,7 @@ SMALL = replace(
     marker_width=32,
 )
 PLAIN = Stream(6, 4, (4, 2, 2))
-PATCHES = replace(SMALL, rgb=PLAIN, pose=PLAIN, marker_width=0)
+PATCHES = replace(SMALL, rgb=PLAIN, pose=PLAIN, marker_width=0, plan=False)
 """Tokens are patches, four a slot."""
 
 
@@ -133,18 +137,20 @@ def test_rgb_and_pose_see_each_other():
 
 
 def test_new_parts_leave_a_fresh_network_as_it_was():
-    """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended."""
+    """Cross-view attention, rays and the modality embedding start at zero: stage 2 begins where stage 1 ended, but for
+    markers, which settle their motion by what all views see of it."""
     torch.manual_seed(0)
     full = VideoPoseTransformer(SMALL).eval()
-    for head in (full.markers.writing, full.rgb_head):  # these start at zero too, and would hide everything else
+    for head in (full.markers.guessing, full.rgb_head):  # these start at zero too, and would hide everything else
         torch.nn.init.normal_(head.weight)
     plain = VideoPoseTransformer(replace(SMALL, multi_view=False, modality_embedding=False)).eval()
     missing = plain.load_state_dict(full.state_dict(), strict=False)
     assert not missing.missing_keys
     given = inputs()
+    one_view = {n: v if n in ("sigma", "text") else v[:, :1] for n, v in given.items()}
     with torch.no_grad():
-        for a, b in zip(full(**given), plain(**given), strict=True):
-            close(a, b, 1e-5)
+        close(full(**given)[0], plain(**given)[0], 1e-5)
+        close(full(**one_view)[1], plain(**one_view)[1], 1e-5)
 
 
 def test_a_fresh_network_is_the_best_linear_guess():
@@ -154,6 +160,8 @@ def test_a_fresh_network_is_the_best_linear_guess():
     network, given = VideoPoseTransformer(SMALL), inputs()
     for components in network.components.values():
         components.variance.copy_(torch.rand_like(components.variance))
+    for parameter in network.markers.patterns.parameters():  # these start small, since at nothing they would not learn
+        torch.nn.init.zeros_(parameter)
     slots = [0, *[1] * (given["sigma"].shape[1] - 1)]
     sigma = given["sigma"][:, None, :, None, None]
     signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
@@ -178,13 +186,64 @@ def test_gates_reach_every_coefficient_through_a_narrow_trunk():
     """That nothing moves is said of all of them at once, though the trunk is narrower than they are many."""
     network, given = VideoPoseTransformer(SMALL), inputs()
     given["sigma"] = torch.full_like(given["sigma"], 0.5)
-    parts = network.components
+    components = network.components["rgb"]
     with torch.no_grad():
-        network.rgb_gate.bias.copy_(still(parts["rgb"], given))
-        network.markers.writing.bias[SMALL.pose.components :] = still(parts["pose"], given)
-        for name, made in zip(("rgb", "pose"), network(**given), strict=True):
-            differs = parts[name].encode(made - network.at_rest(name, given[f"template_{name}"])[:, :, None])
-            assert differs[:, :, 1:].abs().max() < 1e-5
+        network.rgb_gate.bias.copy_(still(components, given))
+        differs = components.encode(network(**given)[0] - given["template_rgb"][:, :, None])
+    assert differs[:, :, 1:].abs().max() < 1e-5
+
+
+def some_guess(together, rank=3, views=2, slots=3, markers=5, generator=None):
+    """Components of four, and a guess of a clip's motion by them."""
+    components = PrincipalComponents(replace(SMALL.pose, channels=markers, components=4), by_channel=True)
+    components.variance.copy_(torch.rand(2, 4, generator=generator) + 0.1)
+    shape = (1, views, slots, markers, 4)
+    mean, rest = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator) + 0.1
+    return components, Guess(mean, rest, torch.randn((*shape, rank), generator=generator), together)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_settled_is_the_posterior_mean(together):
+    """Against the dense formula for Gaussians, m + (1 − σ) C (A + (1 − σ)² C)⁻¹ (z − (1 − σ) m) with C of the clean
+    coefficients and A of the noise."""
+    generator = torch.Generator().manual_seed(2)
+    components, guess = some_guess(together, generator=generator)
+    sigma = torch.tensor([[0.0, 0.7, 0.9]])
+    noisy = torch.randn(guess.mean.shape, generator=generator)
+    made = components.settled(noisy, guess, sigma, torch.tensor(0.0))
+    scale = by_slot(components.variance, 3).sqrt().expand(guess.mean.shape)
+    noise = (sigma[:, None, :, None, None] ** 2 * by_slot(components.noise, 3)).expand(guess.mean.shape)
+    signal = (1 - sigma)[:, None, :, None, None].expand(guess.mean.shape)
+    for views in [slice(0, 2)] if together else [slice(0, 1), slice(1, 2)]:
+        mean, left, variance, one, level, z = (
+            x[:, views].flatten().double().numpy()
+            for x in (guess.mean * scale, guess.rest, scale**2, signal, noise, noisy)
+        )
+        factors = (guess.patterns * scale[..., None])[:, views].flatten(0, 4).double().numpy()
+        prior = factors @ factors.T + np.diag(left * variance)
+        seen = one[:, None] * prior * one + np.diag(level)
+        expected = mean + prior * one @ np.linalg.solve(seen, z - one * mean)
+        np.testing.assert_allclose(made[:, views].flatten().numpy(), expected, atol=2e-4)
+
+
+def test_what_views_share_of_their_noise_counts_once():
+    """Four views of one and the same noise tell a pattern's share as well as one of them does."""
+    components, guess = some_guess(True, rank=1, views=1)
+    z, sigma = torch.randn(guess.mean.shape), torch.full((1, 3), 0.9)
+    four = Guess(
+        *(x.expand(-1, 4, *x.shape[2:]) for x in (guess.mean, guess.rest)),
+        guess.patterns.expand(-1, 4, -1, -1, -1, -1),
+        True,
+    )
+    one = components.settled(z, guess, sigma, torch.tensor(0.0))
+    made = components.settled(z.expand(-1, 4, *z.shape[2:]), four, sigma, torch.tensor(3.0))
+    close(made, one.expand_as(made), 1e-5)
+
+
+def test_equations_are_solved_as_numpy_does():
+    a = torch.randn(5, 8, 40, dtype=torch.float64)
+    matrix, right = torch.eye(8) + a @ a.mT, torch.randn(5, 8, 2, dtype=torch.float64)
+    np.testing.assert_allclose(solved(matrix, right), np.linalg.solve(matrix.numpy(), right.numpy()), atol=1e-9)
 
 
 def test_preconditioning_gives_unit_variance():
@@ -247,6 +306,36 @@ def test_every_rig_s_rest_pose_is_the_same_clip():
         close(network(**given)[1], given["pose"], 1e-4)
 
 
+def test_the_plan_takes_the_place_of_the_rest_pose():
+    """Where nothing is known of how plans are left, a clip about its plan is one about the rest pose, moved by it."""
+    network, given = build(), inputs()
+    moved = inputs(seed=5)["pose"]
+    with torch.no_grad():
+        network.markers.planned.weight.zero_()
+        _, before = network(**given)
+        signal = 1 - network.per_frame(given["sigma"])[:, None, :, None, None, None]
+        plan = network.at_rest("pose", given["template_pose"])[:, :, None] + moved
+        _, after = network(**{**given, "pose": given["pose"] + signal * moved}, plan=plan)
+    close(after, before + moved, 1e-3)
+
+
+def test_what_differs_from_a_plan_depends_on_it():
+    network, given = build(), inputs()
+    rest = network.at_rest("pose", given["template_pose"])[:, :, None].expand_as(given["pose"])
+    moved = inputs(seed=5)["pose"]
+    with torch.no_grad():
+        still = network(**given, plan=rest)[1]
+        away = [network(**given, plan=rest + scale * moved)[1] - still for scale in (1.0, 2.0)]
+        assert (away[1] - 2 * away[0]).abs().max() > 0.01
+        torch.testing.assert_close(network(**given)[1], still)
+
+
+def test_a_plan_takes_a_clock_and_components():
+    for config in (replace(SMALL, clock=False), replace(PATCHES, plan=True)):
+        with pytest.raises(ValueError, match="a plan without clock or components"):
+            VideoPoseTransformer(config)
+
+
 def in_use(given, channels):
     """``given`` with templates that show only these channels."""
     template = torch.zeros_like(given["template_pose"])
@@ -274,6 +363,16 @@ def test_channels_that_are_not_in_use_say_nothing_and_are_told_nothing():
         _, other = network(**changed)
     close(other, pose)
     close(pose[:, :, :, [2, 4]], torch.zeros_like(pose[:, :, :, [2, 4]]))
+
+
+def test_channels_that_are_not_in_use_may_be_left_out():
+    network, given = build(), in_use(inputs(), [0, 1, 3, 5])
+    fewer = given | {n: given[n][..., [0, 1, 3, 5], :, :] for n in ("pose", "template_pose")}
+    with torch.no_grad():
+        rgb, pose = network(**given)
+        other_rgb, other_pose = network(**fewer)
+    close(other_rgb, rgb)
+    close(other_pose, pose[:, :, :, [0, 1, 3, 5]])
 
 
 def test_a_marker_moves_by_what_is_known_of_the_others():

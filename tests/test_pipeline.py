@@ -8,12 +8,15 @@ import pytest
 from animax import rotations
 from animax.assets import load_rig, read_clips
 from animax.assets.markers import choose_markers
+from animax.diffusion.repertoire import STEPS, Repertoire
 from animax.diffusion.text import TextEncoder
 from animax.errors import Cancelled
 from animax.motion.control import resolve
 from animax.pipeline import animate, make_template
 from animax.procedural import generate
 from animax.request import JointMask, PinnedPose, PoseSource, Progress, PromptChange, Request, RootMode, Stage
+from animax_engine.dataset.cycles import Cycle
+from animax_engine.dataset.repertoire import parts_of
 from tests.stand_in import FPS, model_of, true_maps
 
 
@@ -59,6 +62,48 @@ def test_true_pose_maps_come_back_as_the_motion(rig, truth):
     assert made.residual < 0.005
     np.testing.assert_allclose(np.linalg.norm(made.clip.pose.rotations, axis=-1), 1, atol=1e-9)
     assert np.all(np.sum(made.clip.pose.rotations[1:] * made.clip.pose.rotations[:-1], axis=-1) >= 0)
+
+
+def repertoire_of(rig, pose, prompt):
+    """One clip of one rig, which turns round in 16 frames."""
+    markers = choose_markers(rig, 64)
+    points = rig.to_body(markers.positions(rig.skeleton.globals(pose)))
+    rest = rig.to_body(markers.positions(rig.skeleton.rest_globals))
+    parts = parts_of(points - rest, Cycle(True, 16.0))
+    scale = np.abs(parts).max() / STEPS
+    state = TextEncoder().encode([prompt])[0, :1]
+    return Repertoire(
+        text=state / np.linalg.norm(state),
+        told=np.zeros(1, int),
+        anywhere=np.zeros(1, bool),
+        rest=rest.astype(np.float32),
+        ends=np.array([len(rest)]),
+        kind=np.zeros(1, int),
+        body=np.zeros(1, int),
+        repeats=np.ones(1, bool),
+        period=np.array([16], np.float32),
+        scale=np.array([scale], np.float32),
+        parts=np.rint(parts / scale).astype(np.int8).reshape(-1, 3),
+    )
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_what_is_planned_reaches_the_network_and_comes_back_as_the_motion(rig, truth, loop):
+    """The rig's own clip, looked up by what it is called."""
+
+    def denoiser(rgb, pose, template_rgb, template_pose, sigma, text, rays, clock, plan):
+        assert clock.shape[:2] == sigma.shape
+        return np.zeros_like(rgb), plan
+
+    model = replace(model_of(denoiser), repertoire=repertoire_of(rig, truth, "nods about"))
+    made = animate(rig, replace(REQUEST, prompt="it nods about", loop=loop), model)
+    wanted = rig.skeleton.positions(truth)[: len(made.clip)]
+    moved = np.linalg.norm(wanted - wanted.mean(axis=0), axis=-1).mean()
+    error = np.linalg.norm(rig.skeleton.positions(made.clip.pose) - wanted, axis=-1).mean()
+    assert error < 0.2 * moved
+    assert not made.warnings
+    unheard = animate(rig, replace(REQUEST, prompt="the square root of yellow"), model)
+    assert any("names no motion" in warning for warning in unheard.warnings)
 
 
 @pytest.mark.parametrize(("seconds", "fps", "frames"), [(2.0, 30.0, 61), (1.0, 24.0, 25), (0.25, 60.0, 16)])

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx")
 
 from google.protobuf import text_format  # noqa: E402
 
-from animax.diffusion.engine import INPUTS, MAX_BATCH, OUTPUTS  # noqa: E402
+from animax.diffusion.engine import CLOCK, INPUTS, MAX_BATCH, OUTPUTS, PLAN  # noqa: E402
 from animax.diffusion.manifest import read_manifest  # noqa: E402
 from animax.diffusion.registry import PACKAGE  # noqa: E402
 from animax.errors import ModelError  # noqa: E402
@@ -68,7 +68,7 @@ def test_inputs_and_outputs_are_the_graph_s(schema, repository, name):
 
 def test_the_denoiser_s_steps_are_batched(schema, repository):
     config = read(schema, repository / "embedded_denoiser")
-    assert [one.name for one in config.input] == list(INPUTS)
+    assert [one.name for one in config.input] == [*INPUTS, CLOCK, PLAN]
     assert [one.name for one in config.output] == list(OUTPUTS)
     assert config.max_batch_size == MAX_BATCH["cuda"]
     assert config.dynamic_batching.max_queue_delay_microseconds > 0

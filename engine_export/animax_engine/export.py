@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from animax.diffusion.engine import INPUTS, OUTPUTS, OnnxDenoiser, OnnxGraph
+from animax.diffusion.clock import FEATURES
+from animax.diffusion.engine import CLOCK, INPUTS, OUTPUTS, PLAN, OnnxDenoiser, OnnxGraph
 from animax.diffusion.manifest import FORMAT, MANIFEST, VIEWS, file_entry, read_manifest
 from animax.diffusion.registry import model_folder
+from animax.diffusion.repertoire import Repertoire, read_repertoire, write_repertoire
 from animax.diffusion.sampler import SPACINGS
 from animax.diffusion.text import TextEncoder
 from animax.errors import ModelError
@@ -34,6 +36,7 @@ from animax_engine.triton import write_repository
 from animax_engine.weight_storage import HALF_FROM, HALVES, PRECISIONS, store_weights
 
 DENOISER = "denoiser.onnx"
+REPERTOIRE = "repertoire.npz"
 OPSET = 20
 LARGEST_MESSAGE = 2**31 - 2**24
 """Bytes of weights up to which a graph is one file: protobuf's limit, less room for the graph itself."""
@@ -58,6 +61,8 @@ class Defaults:
     steps: int = 8
     guidance: float = 4.0
     spacing: str = "log_snr"
+    boldness: float = 1.0
+    licence: str = "Apache-2.0"
 
 
 class Wrapped(nn.Module):
@@ -68,7 +73,7 @@ class Wrapped(nn.Module):
         self.network = network
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs in the order of ``INPUTS``. A velocity v = ε − x becomes x = z − σ v."""
+        """Inputs in the order of ``inputs_of``. A velocity v = ε − x becomes x = z − σ v."""
         rgb, pose = self.network(*inputs)
         assert rgb is not None
         if self.network.config.prediction == "velocity":
@@ -118,23 +123,32 @@ def example_inputs(
         "rays": (batch, VIEWS, 6, config.pose.size, config.pose.size),
     }
     values = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    if config.clock:
+        values[CLOCK] = random.standard_normal((*shapes["sigma"], FEATURES), np.float32)
+    if config.plan:
+        values[PLAN] = random.standard_normal(shapes["pose"], np.float32)
     values["sigma"] = random.random(shapes["sigma"], np.float32)
     values["text"] /= np.linalg.norm(values["text"], axis=-1, keepdims=True)
     return values
 
 
+def inputs_of(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of a graph's inputs, in order."""
+    return (*INPUTS, *((CLOCK,) if config.clock else ()), *((PLAN,) if config.plan else ()))
+
+
 def to_onnx(network: VideoPoseTransformer, frames: int, tokens: int = TextEncoder.TOKENS) -> onnx.ModelProto:
     """The graph with a free batch size, in fp32."""
-    values = example_inputs(network.config, frames, batch=2, tokens=tokens)
+    values, names = example_inputs(network.config, frames, batch=2, tokens=tokens), inputs_of(network.config)
     batch = torch.export.Dim("batch", min=1, max=1024)
     program = torch.onnx.export(
         Wrapped(network).eval(),
-        tuple(torch.from_numpy(values[name]) for name in INPUTS),
+        tuple(torch.from_numpy(values[name]) for name in names),
         dynamo=True,
         opset_version=OPSET,
-        input_names=list(INPUTS),
+        input_names=list(names),
         output_names=list(OUTPUTS),
-        dynamic_shapes={"inputs": tuple({0: batch} for _ in INPUTS)},
+        dynamic_shapes={"inputs": tuple({0: batch} for _ in names)},
         verbose=False,
         optimize=False,  # ONNX Runtime optimises as it loads; here it would fold and rename weights
     )
@@ -189,8 +203,8 @@ def strip_notes(model: onnx.ModelProto) -> None:
 
 
 def read_state(source: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames and room of
-    its views. Weights that a model of an earlier version lacks are left out.
+    """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames, room of
+    its views and repertoire. Weights that a model of an earlier version lacks are left out.
 
     Raises:
         ModelError: there is no such model, its weights are stored as 8-bit integers, it lies behind a VAE, or it is of
@@ -204,21 +218,45 @@ def read_state(source: str | Path) -> dict[str, Any]:
         raise ModelError(f"model {manifest['name']} is stored as int8; accepted: {', '.join(TRAINABLE)}")
     if manifest["codec"] != "splat":
         raise ModelError(f"model {manifest['name']} has the codec {manifest['codec']}; accepted: splat")
-    graph = onnx.load(folder / manifest["file"]).graph
-    suffixes = [f"_{suffix}" for _, suffix in HALVES.values()]
-    stored = {}
-    for weight in graph.initializer:
-        name = next((weight.name.removesuffix(s) for s in suffixes if weight.name.endswith(s)), weight.name)
-        stored[name] = numpy_helper.to_array(weight)
+    stored = stored_weights(folder / manifest["file"])
     try:
         network = NetworkConfig.from_dict(manifest["network"])
     except ModelError as error:
         raise ModelError(f"model {manifest['name']}: {error}") from error
     with torch.device("meta"):
         names = VideoPoseTransformer(network).state_dict()
-    kept = {name: stored[f"network.{name}"] for name in names if f"network.{name}" in stored}
-    weights = {name: torch.from_numpy(values.astype(np.float32)) for name, values in kept.items()}
-    return {"network": manifest["network"], "averaged": weights, "frames": manifest["frames"], "room": manifest["room"]}
+    weights = {name: stored[f"network.{name}"] for name in names if f"network.{name}" in stored}
+    state = {
+        "network": manifest["network"],
+        "averaged": weights,
+        "frames": manifest["frames"],
+        "room": manifest["room"],
+    }
+    if manifest.get("repertoire"):
+        state["repertoire"] = stored(read_repertoire(folder / manifest["repertoire"]))
+    return state
+
+
+def stored_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a graph by the names that they were trained under."""
+    suffixes = [f"_{suffix}" for _, suffix in HALVES.values()]
+    stored = {}
+    for weight in onnx.load(path).graph.initializer:
+        name = next((weight.name.removesuffix(s) for s in suffixes if weight.name.endswith(s)), weight.name)
+        stored[name] = torch.from_numpy(numpy_helper.to_array(weight).astype(np.float32))
+    return stored
+
+
+def stored(repertoire: Repertoire) -> dict[str, Tensor]:
+    """What a checkpoint holds of a repertoire."""
+    return {field.name: torch.from_numpy(getattr(repertoire, field.name)) for field in fields(repertoire)}
+
+
+def repertoire_in(state: dict[str, Any]) -> Repertoire | None:
+    """The repertoire of a ``state`` that has one."""
+    if "repertoire" not in state:
+        return None
+    return Repertoire(**{name: values.numpy() for name, values in state["repertoire"].items()})
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -257,20 +295,20 @@ def parity(
     network: VideoPoseTransformer, frames: int, path: Path, precision: str, tokens: int = TextEncoder.TOKENS
 ) -> Parity:
     """Compare an exported graph with the network."""
-    values = example_inputs(network.config, frames, batch=3, seed=1, tokens=tokens)
+    values, names = example_inputs(network.config, frames, batch=3, seed=1, tokens=tokens), inputs_of(network.config)
 
     def run(state: dict[str, Tensor]) -> list[NDArray[np.float32]]:
         copy = VideoPoseTransformer(network.config)
         copy.load_state_dict(state)
         with torch.inference_mode():
-            return [t.numpy() for t in Wrapped(copy.eval())(*(torch.from_numpy(values[n]) for n in INPUTS))]
+            return [t.numpy() for t in Wrapped(copy.eval())(*(torch.from_numpy(values[n]) for n in names))]
 
     trained = network.state_dict()
     kind = HALF_TYPES.get(precision, torch.float32)
     stored = {k: v.to(kind).float() if v.numel() >= HALF_FROM else v for k, v in trained.items()}
     denoiser = OnnxDenoiser(OnnxGraph(path))
-    made = list(denoiser(*(values[name] for name in INPUTS)))
-    singles = [denoiser(*(values[name][i : i + 1] for name in INPUTS)) for i in range(3)]
+    made = list(denoiser(*(values[name] for name in names)))
+    singles = [denoiser(*(values[name][i : i + 1] for name in names)) for i in range(3)]
     joined = [np.concatenate([single[k] for single in singles]) for k in range(2)]
 
     def worst(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> float:
@@ -285,8 +323,10 @@ def write_model(
     """Write the model folder of a checkpoint; see ``write_folder``."""
     state = read_state(checkpoint)
     network, frames = network_of(state, checkpoint.name), int(state["frames"])
-    graph = to_onnx(network, frames)
-    return write_folder(graph, network, frames, folder, name, defaults, precision, room=float(state["room"]))
+    graph, room = to_onnx(network, frames), float(state["room"])
+    return write_folder(
+        graph, network, frames, folder, name, defaults, precision, room=room, repertoire=repertoire_in(state)
+    )
 
 
 def write_folder(
@@ -299,6 +339,7 @@ def write_folder(
     precision: str,
     *,
     room: float = ROOM,
+    repertoire: Repertoire | None = None,
 ) -> tuple[Parity, list[str]]:
     """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it. Where it
     fails, a folder that is there stays as it was.
@@ -328,6 +369,10 @@ def write_folder(
             "network": config.as_dict(),
             **asdict(defaults),
         }
+        if repertoire is not None:
+            manifest["repertoire"] = REPERTOIRE
+            write_repertoire(repertoire, beside / REPERTOIRE)
+            written.append(beside / REPERTOIRE)
         write_manifest(beside, manifest, written)
         return figures, obstacles(model, PROFILES)
 
@@ -393,7 +438,7 @@ def compare(checkpoint: Path) -> list[str]:
         for _ in range(12):  # in turns, so that a busy moment meets all of them
             for precision, denoiser in denoisers.items():
                 began = time.process_time()
-                denoiser(*(values[name] for name in INPUTS))
+                denoiser(*(values[name] for name in inputs_of(network.config)))
                 times[precision].append(1e3 * (time.process_time() - began))
     for precision, (size, loading, error, problems) in seconds.items():
         fits = f"no: {problems[0]}" if problems else "yes"
@@ -428,6 +473,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--spacing", choices=SPACINGS, default=defaults.spacing, help="of the noise levels (default: %(default)s)"
     )
+    parser.add_argument(
+        "--licence", default=defaults.licence, help="of weights and repertoire, SPDX (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--boldness",
+        type=float,
+        default=defaults.boldness,
+        help="share of what differs from the plan that is taken (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.compare:
         print("\n".join(compare(args.checkpoint)))
@@ -435,7 +489,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.folder is None and args.triton is None:
         parser.error("give a FOLDER to write, --triton, or --compare")
     if args.folder is not None:
-        defaults = Defaults(args.steps, args.guidance, args.spacing)
+        defaults = Defaults(args.steps, args.guidance, args.spacing, args.boldness, args.licence)
         figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
         print(
             f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from animax.diffusion.clock import FEATURES
 from animax.diffusion.latents import LatentSpace
 from animax.errors import ModelError
 from animax.views.splat import SplatPoseMap, spline_weights
@@ -86,6 +87,10 @@ class NetworkConfig:
         joint: RGB tokens take part; off is the pose-only ablation.
         shared_positions, modality_embedding, rays: ablations of the paper's Table 4 and of its camera conditioning.
         marker_width: of what the network knows of each marker, see ``Markers``; 0 where pose has no components.
+        marker_depth: blocks in which markers' motions see each other after the trunk.
+        clock: takes the time, see ``animax.diffusion.clock``.
+        plan: takes a planned motion, see ``animax.diffusion.repertoire``, and says what differs from it.
+        patterns: of motion that the network proposes for a body and prompt, see ``PrincipalComponents.settled``.
     """
 
     rgb: Stream
@@ -111,6 +116,10 @@ class NetworkConfig:
     modality_embedding: bool = True
     rays: bool = True
     marker_width: int = 0
+    marker_depth: int = 2
+    patterns: int = 8
+    clock: bool = False
+    plan: bool = False
 
     @property
     def latent_space(self) -> LatentSpace:
@@ -145,6 +154,8 @@ EMBEDDED = NetworkConfig(
     text_width=384,
     text_scale=384**0.5,
     marker_width=128,
+    clock=True,
+    plan=True,
 )
 """Ships with the package and runs on two CPU cores."""
 
@@ -325,7 +336,7 @@ class PrincipalComponents(nn.Module):
 
     def patches(self, difference: Tensor) -> Tensor:
         """What is reduced (B, V, S, P, width of a part), of latents (B, V, F, C, H, W) less those of the rest pose."""
-        return to_patches(difference, self.stream).unflatten(-1, (self.parts, -1)).flatten(3, 4)
+        return to_patches(difference, self.stream).unflatten(-1, (-1, self.basis.shape[1])).flatten(3, 4)
 
     def encode(self, difference: Tensor) -> Tensor:
         """Coefficients (B, V, S, P, K) of latents (B, V, F, C, H, W) less those of the rest pose."""
@@ -333,7 +344,7 @@ class PrincipalComponents(nn.Module):
 
     def decode(self, coefficients: Tensor, frames: int) -> Tensor:
         """The adjoint of ``encode``."""
-        patches = F.linear(coefficients, self.basis.T).unflatten(3, (-1, self.parts)).flatten(4)
+        patches = F.linear(coefficients, self.basis.T).unflatten(3, (self.stream.grid**2, -1)).flatten(4)
         return from_patches(patches, self.stream, frames)
 
     def first_slot(self) -> Tensor:
@@ -364,6 +375,66 @@ class PrincipalComponents(nn.Module):
         c_in, c_skip, c_out = self.preconditioning(sigma)
         return (c_skip + c_out * c_in * gate) * noisy + c_out * made
 
+    def settled(self, noisy: Tensor, guess: Guess, sigma: Tensor, excess: Tensor) -> Tensor:
+        """Clean coefficients for ``noisy`` ones at noise levels (B, S), (B, V, S, P, K): the posterior mean where the
+        clean ones are Gaussian, r = mean + patterns · c + rest, c ~ N(0, 1) (factor analysis). A gait's clips lie in
+        two dimensions of thousands, which are told from noise long before any one marker's motion is.
+
+        Args:
+            noisy: z = (1 - σ) r + σ ε.
+            guess: the Gaussian.
+            sigma: (B, S).
+            excess: how much larger than one is the variance of noise along patterns, since views share theirs.
+        """
+        level, slots = sigma.float()[:, None, :, None, None], sigma.shape[1]
+        signal, variance = 1 - level, by_slot(self.variance, slots)
+        deviation = variance.sqrt()
+        mean, patterns = deviation * guess.mean, deviation[..., None] * guess.patterns
+        total = signal.square() * variance * guess.rest + level.square() * by_slot(self.noise, slots)
+        left = noisy - signal * mean
+        shown = (signal[..., None] * patterns).flatten(2, 4)  # (B, V, D, R)
+        weighted = shown / (total * (1 + excess))[..., None].flatten(2, 4)
+        told = torch.cat([weighted.mT @ shown, weighted.mT @ left.flatten(2)[..., None]], dim=-1)
+        if guess.together:
+            told = told.sum(dim=1, keepdim=True)
+        shares = solved(unit_matrix(told) + told[..., :-1], told[..., -1:])
+        moved = (patterns.flatten(2, 4) @ shares).squeeze(-1).unflatten(2, patterns.shape[2:5])
+        return mean + moved + signal * variance * guess.rest / total * (left - signal * moved)
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What clean coefficients are likely, in standard deviations of ``PrincipalComponents``.
+
+    Attributes:
+        mean: (B, V, S, P, K).
+        rest: (B, V, S, P, K) variance beside the patterns.
+        patterns: (B, V, S, P, K, R) factors.
+        together: all views show one and the same share of each pattern.
+    """
+
+    mean: Tensor
+    rest: Tensor
+    patterns: Tensor
+    together: bool
+
+
+def unit_matrix(like: Tensor) -> Tensor:
+    """(R, R) of the type of ``like`` (..., R, n), as a constant: ``torch.eye`` is exported by way of 8-bit integers,
+    which TensorRT does not take."""
+    return torch.from_numpy(np.eye(like.shape[-2], dtype=np.float32)).to(like)
+
+
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """x (..., R, n) of the symmetric positive ``matrix`` (..., R, R) · x = ``right``, by Gauss-Jordan elimination in
+    operators that every runtime has."""
+    size, unit = matrix.shape[-1], unit_matrix(matrix)[..., None]
+    both = torch.cat([matrix, right], dim=-1)
+    for i in range(size):
+        row = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
+        both = both - (both[..., i : i + 1] - unit[i]) * row
+    return both[..., size:]
+
 
 def by_slot(variances: Tensor, slots: int) -> Tensor:
     """Variances (2, K), of a first slot and of the others, as (S, 1, K)."""
@@ -374,6 +445,13 @@ NEIGHBOUR_BLOCKS = 2
 """Attention of markers to markers, so that each knows of which limb it is."""
 ROLES = 32
 """Weighted sums of markers that a pose token's reading is made of."""
+SMALL_PATTERN = 0.1
+"""Standard deviation of patterns as they start, in standard deviations of their component: at nothing, nothing would
+be learnt."""
+WIDEST_REST = 4.0
+"""Bound of the logarithm of what is likely beside the patterns, in variances of their component."""
+EXCESS = 0.5
+"""Variance of noise along patterns beyond one, for each view beside the first, as it starts to be learnt."""
 UNSEEN = 1e4
 """Taken from the products of attention to channels that are not in use."""
 
@@ -395,12 +473,45 @@ class NeighbourBlock(nn.Module):
         return x + self.ffn(self.norm2(x))
 
 
+class MotionBlock(nn.Module):
+    """Attention of each marker's motion to its own in other slots, then a ``NeighbourBlock`` among those of a slot."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads=max(width // 32, 1))
+        self.neighbours = NeighbourBlock(width)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """x (B, S, C, w); ``bias`` (B · S, 1, 1, C) as in ``attend``."""
+        batch, slots = x.shape[:2]
+        y = self.norm(x).transpose(1, 2).flatten(0, 1)
+        y = self.attn(y, y, rotary).unflatten(0, (batch, -1))
+        return self.neighbours((x + y.transpose(1, 2)).flatten(0, 1), bias).unflatten(0, (batch, slots))
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What ``Markers`` knows of a rig before it sees motion.
+
+    Attributes:
+        markers: (B, C, w) of each marker.
+        used: (B, C, 1) 1 for channels in use.
+        views: (B, V, w) of each view.
+    """
+
+    markers: Tensor
+    used: Tensor
+    views: Tensor
+
+
 class Markers(nn.Module):
     """The trunk's pose tokens made of markers, and markers' motion of these, by weights that all markers share.
 
     Which limb a channel carries differs from rig to rig. A marker is known by where it rests and by the others around
     it instead, so that what is learnt of one body's limbs holds for another's. Markers are summed by learned roles
-    into the trunk's tokens, and each takes its own motion from these.
+    into the trunk's tokens; each takes from these what is asked for and, with what all views see of it, settles its
+    motion with the other markers and its own in other slots.
 
     Symbols: C channels, w ``marker_width``, K components of a marker's motion in a slot.
     """
@@ -414,6 +525,7 @@ class Markers(nn.Module):
                 "components: one token a slot, and a marker_width"
             )
         self.channels = stream.channels
+        self.together = config.multi_view
         self.rest = nn.Linear(stream.size**2, w)
         self.view = nn.Linear(6 * stream.size**2, w)
         self.place = nn.Linear(w, w)
@@ -422,49 +534,105 @@ class Markers(nn.Module):
         self.roles = nn.Linear(w, ROLES)
         self.body = nn.Linear(ROLES * stream.size**2, d)
         self.reading = nn.Linear(ROLES * stream.components, d)
+        self.looking = nn.Linear(6 * stream.size**2, 2 * w)
         self.asked = nn.Linear(d, w)
+        self.heard = nn.Linear(d, w)
         self.turn = nn.Linear(w, w)
         self.shift = nn.Linear(w, w)
         self.seen = nn.Linear(stream.components, w)
-        self.writing = nn.Linear(w, 2 * stream.components)
-        for layer in (self.view, self.writing):
+        self.slot = nn.Linear(w, w)
+        self.time = nn.Linear(FEATURES, w)
+        self.motion = nn.ModuleList(MotionBlock(w) for _ in range(config.marker_depth))
+        self.norm_motion = nn.LayerNorm(w, eps=1e-6)
+        self.guessing = nn.Linear(w, 2 * stream.components)
+        self.patterns = nn.Linear(w, stream.components * config.patterns)
+        self.excess = nn.Parameter(torch.tensor(EXCESS))
+        if config.plan:
+            self.planned = nn.Linear(stream.components, w, bias=False)
+            nn.init.zeros_(self.planned.weight)
+        for layer in (self.view, self.looking, self.time, self.guessing):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.patterns.weight, std=SMALL_PATTERN * w**-0.5)
+        nn.init.normal_(self.patterns.bias, std=SMALL_PATTERN)
 
-    def known(self, template: Tensor, rays: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is known of each marker (B, C, w), and which channels are in use (B, C, 1), from the template's latents
-        (B, V, C, h, w) and the views' rays (B, V, 6, h, w)."""
+    def known(self, template: Tensor, rays: Tensor | None) -> Known:
+        """What is known from the template's latents (B, V, C, h, w) and the views' rays (B, V, 6, h, w)."""
         used = (template.abs().sum(dim=(1, 3, 4)) > SMALLEST_VARIANCE).to(template.dtype)[..., None]
         x = self.rest(template.flatten(3))
         if rays is not None:
             x = x + self.view(rays.flatten(2))[:, :, None]
         x = self.place(F.gelu(x, approximate="tanh")).mean(dim=1)
-        bias = (used - 1).transpose(1, 2)[:, None] * UNSEEN
+        bias = unused(used)
         for block in self.neighbours:
             x = block(x, bias)
-        return self.norm(x) * used, used
+        views = template.new_zeros((*template.shape[:2], 2 * x.shape[-1]))
+        return Known(self.norm(x) * used, used, views if rays is None else self.looking(rays.flatten(2)))
 
-    def template(self, known: Tensor, used: Tensor, template: Tensor) -> Tensor:
+    def template(self, known: Known, template: Tensor) -> Tensor:
         """The trunk's template tokens (B, V, 1, 1, d)."""
-        return self.body(self._told(known, used, template.flatten(3)))[:, :, None, None]
+        return self.body(self._told(known, template.flatten(3)))[:, :, None, None]
 
-    def read(self, known: Tensor, used: Tensor, moves: Tensor) -> Tensor:
+    def read(self, known: Known, moves: Tensor) -> Tensor:
         """The trunk's tokens (B, V, S, 1, d) of how markers move (B, V, S, C, K)."""
         views, slots = moves.shape[1:3]
-        return self.reading(self._told(known, used, moves.flatten(1, 2))).unflatten(1, (views, slots))[:, :, :, None]
+        return self.reading(self._told(known, moves.flatten(1, 2))).unflatten(1, (views, slots))[:, :, :, None]
 
-    def _told(self, known: Tensor, used: Tensor, facts: Tensor) -> Tensor:
+    def _told(self, known: Known, facts: Tensor) -> Tensor:
         """Weighted sums (B, N, ROLES · n) over the markers of N sets of facts (B, N, C, n)."""
-        shares = (self.roles(known) * used * self.channels**-0.5).transpose(1, 2)
+        shares = (self.roles(known.markers) * known.used * self.channels**-0.5).transpose(1, 2)
         told = shares @ facts.transpose(1, 2).flatten(2)  # (B, ROLES, N · n)
         return told.unflatten(2, (facts.shape[1], facts.shape[3])).transpose(1, 2).flatten(2)
 
-    def write(self, known: Tensor, moves: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the trunk's tokens x (B, V, S, 1, d) tell each marker, and how far what is seen of it is to be
-        believed, both (B, V, S, C, K)."""
-        y = self.asked(x) * (1 + self.turn(known))[:, None, None] + self.shift(known)[:, None, None]
-        made, gate = self.writing(F.gelu(y + self.seen(moves), approximate="tanh")).unflatten(-1, (2, -1)).unbind(-2)
-        return made, gate
+    def guess(
+        self, known: Known, moves: Tensor, planned: Tensor | None, x: Tensor, prompt: Tensor, clock: Tensor
+    ) -> Guess:
+        """What motion is likely by the trunk's tokens x (B, V, S, 1, d), the markers' moves (B, V, S, C, K) and those
+        that are ``planned``, what is known of them, the pooled ``prompt`` (B, 1, d) and the ``clock`` (B, S, n)."""
+        markers, used, views = known.markers, known.used, known.views
+        batch, count, slots = moves.shape[:3]
+        if not self.together:  # every view by itself
+            markers, used = (t.repeat_interleave(count, dim=0) for t in (markers, used))
+            views, moves, x = (t.flatten(0, 1)[:, None] for t in (views, moves, x))
+            planned = None if planned is None else planned.flatten(0, 1)[:, None]
+            prompt, clock = (t.repeat_interleave(count, dim=0) for t in (prompt, clock))
+        seeing, showing = (1 + views).unflatten(-1, (2, -1)).unbind(-2)  # (B, V, w) each
+
+        def together(facts: Tensor, layer: nn.Linear) -> Tensor:
+            """What views see, summed by weights of each view's own: (B, S, C, V · K) with (B, 1, V · K, w)."""
+            weights = (layer.weight.T * seeing[:, :, None]).flatten(1, 2)[:, None] / facts.shape[1]
+            return facts.permute(0, 2, 3, 1, 4).flatten(3) @ weights
+
+        y = together(moves, self.seen) + self.seen.bias
+        if planned is not None:
+            y = y + together(planned, self.planned)
+        asked = self.asked(x).mean(dim=1) + (self.heard(prompt) + self.time(clock))[:, :, None]
+        y = y + asked * (1 + self.turn(markers))[:, None] + self.shift(markers)[:, None]
+        y = y + self.slot(sinusoid(torch.arange(slots, device=y.device), y.shape[-1]).to(y.dtype))[:, None]
+        angles = rotary_angles(slots, 1, 1, y.shape[-1] // self.motion[0].attn.heads)
+        rotary = (angles.cos()[:, None].to(y.device), angles.sin()[:, None].to(y.device))
+        bias = unused(used).repeat_interleave(slots, dim=0)
+        for block in self.motion:
+            y = block(y, rotary, bias)
+        y = self.norm_motion(y)
+        # and shown to each likewise: (B, S, C, w) with (B, 1, w, V · n)
+        weight, plus = (
+            torch.cat([a, b])
+            for a, b in ((self.guessing.weight, self.patterns.weight), (self.guessing.bias, self.patterns.bias))
+        )
+        weights = (weight * showing[:, :, None]).flatten(1, 2)[:, None].mT
+        y = ((y @ weights).unflatten(3, (moves.shape[1], -1)) + plus).permute(0, 3, 1, 2, 4)
+        if not self.together:
+            y = y[:, 0].unflatten(0, (batch, count))
+        y = y * known.used[:, None, None]
+        size = self.seen.in_features
+        rest = (WIDEST_REST * torch.tanh(y[..., size : 2 * size].float() / WIDEST_REST)).exp()
+        return Guess(y[..., :size], rest, y[..., 2 * size :].unflatten(-1, (size, -1)), self.together)
+
+
+def unused(used: Tensor) -> Tensor:
+    """The bias (B, 1, 1, C) of attention to channels of which those ``used`` (B, C, 1) are 1."""
+    return (used - 1).transpose(1, 2)[:, None] * UNSEEN
 
 
 class VideoPoseTransformer(nn.Module):
@@ -481,6 +649,8 @@ class VideoPoseTransformer(nn.Module):
                 f"rgb has {config.rgb.grid}² tokens a slot of {config.rgb.patch[0]} frames, pose {config.pose.grid}² "
                 f"of {config.pose.patch[0]}; accepted: equal token grids, since the two share positions"
             )
+        if config.plan and not (config.clock and config.pose.components):
+            raise ValueError("a plan without clock or components; accepted: both beside it")
         self.config = config
         self.checkpointing = False
         """In training, compute blocks again for the backward pass instead of keeping what is inside them."""
@@ -512,6 +682,10 @@ class VideoPoseTransformer(nn.Module):
         )
         self.time_embedding = nn.Sequential(nn.Linear(config.frequencies, d), nn.SiLU(), nn.Linear(d, d))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
+        if config.clock:
+            self.clock_embedding = nn.Sequential(nn.Linear(FEATURES, d), nn.SiLU(), nn.Linear(d, d))
+            nn.init.zeros_(self.clock_embedding[2].weight)
+            nn.init.zeros_(self.clock_embedding[2].bias)
         if config.joint and config.modality_embedding:
             self.modality_embedding = nn.Sequential(nn.Linear(config.frequencies, d), nn.SiLU(), nn.Linear(d, d))
             nn.init.zeros_(self.modality_embedding[2].weight)
@@ -539,6 +713,8 @@ class VideoPoseTransformer(nn.Module):
         sigma: Tensor,
         text: Tensor,
         rays: Tensor | None = None,
+        clock: Tensor | None = None,
+        plan: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor]:
         """One denoiser call.
 
@@ -550,6 +726,9 @@ class VideoPoseTransformer(nn.Module):
             sigma: (B, S) noise level of each time slot in [0, 1]: 0 clean (given history, pinned poses), 1 pure noise.
             text: (B, T, text_width); zeros for no text.
             rays: (B, V, 6, h, w) Plücker rays at the pose latents' resolution; None for single view.
+            clock: (B, S, ``FEATURES``) where in its cycle the motion is, see ``animax.diffusion.clock``; None or zeros
+                leave it open.
+            plan: (B, V, F, C', h, w) pose latents of a planned motion; None for the rest pose.
 
         Returns:
             The prediction for rgb and pose, shaped as these.
@@ -569,9 +748,16 @@ class VideoPoseTransformer(nn.Module):
 
         x_rgb = None if rgb is None or template_rgb is None else coordinates("rgb", rgb, template_rgb)
         x_pose = coordinates("pose", pose, template_pose)
-        made_rgb, made_pose = self.denoise(x_rgb, x_pose, template_rgb, template_pose, sigma, text, rays)
+        planned = None
+        if plan is not None and self.config.plan:
+            planned = self.components["pose"].encode(plan - self.at_rest("pose", template_pose)[:, :, None])
+        made_rgb, made_pose = self.denoise(
+            x_rgb, x_pose, template_rgb, template_pose, sigma, text, rays, clock, planned
+        )
         out_rgb = None if made_rgb is None or template_rgb is None else latents("rgb", made_rgb, template_rgb)
-        return out_rgb, latents("pose", made_pose, template_pose)
+        if planned is None or plan is None:
+            return out_rgb, latents("pose", made_pose, template_pose)
+        return out_rgb, plan + self.components["pose"].decode(made_pose - planned, frames)
 
     def at_rest(self, name: str, template: Tensor) -> Tensor:
         """Latents of a clip's frame that shows the rest pose, shaped as the template's."""
@@ -588,11 +774,15 @@ class VideoPoseTransformer(nn.Module):
         sigma: Tensor,
         text: Tensor,
         rays: Tensor | None,
+        clock: Tensor | None = None,
+        planned: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor]:
         """``forward`` on what tokens are made of: noisy patches, or their coefficients, (B, V, S, places,
-        token_width)."""
+        token_width); ``planned`` likewise."""
         config = self.config
         views, slots = pose.shape[1], sigma.shape[1]
+        if planned is not None:  # zero is the plan from here on
+            pose = pose - (1 - sigma[:, None, :, None, None]).to(pose.dtype) * planned
         streams = [("pose", pose, template_pose)]
         if rgb is not None and template_rgb is not None:
             streams.insert(0, ("rgb", rgb, template_rgb))
@@ -601,8 +791,8 @@ class VideoPoseTransformer(nn.Module):
         tokens, markers = [], None
         for name, noisy, template in streams:
             if name == "pose" and config.pose.components:
-                known, used, moves = markers = self._markers(noisy, template, sigma, rays)
-                tokens += [self.markers.template(known, used, template), self.markers.read(known, used, moves)]
+                known, moves = markers = self._markers(noisy, template, sigma, rays)
+                tokens += [self.markers.template(known, template), self.markers.read(known, moves)]
             else:
                 tokens += [self._template_tokens(name, template), self._tokens(name, noisy, sigma)]
         x = torch.cat(tokens, dim=2)  # (B, V, rows, places, d)
@@ -613,7 +803,8 @@ class VideoPoseTransformer(nn.Module):
             x = x + ray
 
         context = self.text_embedding(text * config.text_scale)
-        time = self._time(sigma, context, len(streams))  # (B, rows, d)
+        clock = sigma.new_zeros((*sigma.shape, FEATURES), dtype=x.dtype) if clock is None else clock
+        time = self._time(sigma, context, clock, len(streams))  # (B, rows, d)
         modulation = self.time_projection(time).unflatten(-1, (6, -1))[:, None, :, None]
         rotary, rotary_view = self._positions(
             slots, len(streams), views if config.multi_view and views > 1 else 0, x.device
@@ -629,7 +820,12 @@ class VideoPoseTransformer(nn.Module):
         x = self.norm(x) * (1 + scale[:, None, :, None]) + shift[:, None, :, None]
         x = x.unflatten(2, (len(streams), 1 + slots))
         x = x[:, :, :, 1:]  # condition tokens predict nothing
-        made = [self._predicted(name, x[:, :, i], noisy, sigma, markers) for i, (name, noisy, _) in enumerate(streams)]
+        made = [
+            self._predicted(name, x[:, :, i], noisy, sigma, context[:, :1], clock, planned, markers)
+            for i, (name, noisy, _) in enumerate(streams)
+        ]
+        if planned is not None:
+            made[-1] = made[-1] + planned
         return (made[0] if len(streams) == 2 else None), made[-1]
 
     def _layer(self, name: str, kind: str) -> nn.Module:
@@ -650,42 +846,53 @@ class VideoPoseTransformer(nn.Module):
         return embedding(noisy)
 
     def _predicted(
-        self, name: str, x: Tensor, noisy: Tensor, sigma: Tensor, markers: tuple[Tensor, Tensor, Tensor] | None
+        self,
+        name: str,
+        x: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        prompt: Tensor,
+        clock: Tensor,
+        planned: Tensor | None,
+        markers: tuple[Known, Tensor] | None,
     ) -> Tensor:
         """``markers``: what ``_markers`` gives, where pose tokens are made of them."""
         if name == "pose" and markers is not None:
-            known, used, moves = markers
-            made, gate = self.markers.write(known, moves, x)
-            return used[:, None, None] * self.components[name].denoised(noisy, made, gate, sigma)
+            known, moves = markers
+            excess = self.markers.excess * (x.shape[1] - 1)
+            if planned is not None:
+                planned = planned / by_slot(self.components[name].variance, sigma.shape[1]).sqrt().to(planned.dtype)
+            guess = self.markers.guess(known, moves, planned, x, prompt, clock)
+            return known.used[:, None, None] * self.components[name].settled(noisy, guess, sigma, excess)
         made = self._layer(name, "head")(x)
         if name not in self.components:
             return made
         return self.components[name].denoised(noisy, made, self._layer(name, "gate")(x), sigma)
 
-    def _markers(
-        self, noisy: Tensor, template: Tensor, sigma: Tensor, rays: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _markers(self, noisy: Tensor, template: Tensor, sigma: Tensor, rays: Tensor | None) -> tuple[Known, Tensor]:
         """What ``Markers.known`` gives, and the best linear guess of each marker's motion (B, V, S, C, K), of unit
         variance where it is sure and next to nothing in noise."""
         config, components = self.config, self.components["pose"]
-        known, used = self.markers.known(template, rays if config.multi_view and config.rays else None)
+        known = self.markers.known(template, rays if config.multi_view and config.rays else None)
         _, c_skip, _ = components.preconditioning(sigma)
         moves = c_skip * noisy / by_slot(components.variance, sigma.shape[1]).sqrt()
-        return known, used, moves.to(known.dtype) * used[:, None, None]
+        return known, moves.to(template.dtype) * known.used[:, None, None]
 
     def per_frame(self, sigma: Tensor) -> Tensor:
         """Noise levels (B, F) of frames from those of slots (B, S)."""
         patch = self.config.pose.patch[0]
         return torch.cat([sigma[:, :1], sigma[:, 1:].repeat_interleave(patch, dim=1)], dim=1)
 
-    def _time(self, sigma: Tensor, context: Tensor, streams: int) -> Tensor:
-        """Timestep embedding (B, rows, d) of every row: condition rows are clean; the modality and pooled text
-        added."""
+    def _time(self, sigma: Tensor, context: Tensor, clock: Tensor, streams: int) -> Tensor:
+        """Timestep embedding (B, rows, d) of every row: condition rows are clean; the clock, the modality and pooled
+        text added."""
         config = self.config
         first = sigma.amax(dim=1, keepdim=True)
         levels = torch.cat([first if config.condition_time == "shared" else torch.zeros_like(first), sigma], dim=1)
         dtype = self.time_embedding[0].weight.dtype
         time = self.time_embedding(sinusoid(levels * config.time_scale, config.frequencies).to(dtype))
+        if config.clock:
+            time = time + F.pad(self.clock_embedding(clock.to(dtype)), (0, 0, 1, 0))
         if config.pooled_text:
             time = time + self.pooled_text(context[:, :1])
         if streams == 1:
@@ -727,7 +934,7 @@ def to_patches(latents: Tensor, stream: Stream) -> Tensor:
         latents = torch.cat([(latents[:, :, :1] * t**-0.5).expand(-1, -1, t, -1, -1, -1), latents[:, :, 1:]], dim=2)
     x = latents.reshape(batch, views, (frames + t - 1) // t, t, channels, height // h, h, width // w, w)
     return x.permute(0, 1, 2, 5, 7, 4, 3, 6, 8).reshape(
-        batch, views, (frames + t - 1) // t, (height // h) * (width // w), stream.patch_width
+        batch, views, (frames + t - 1) // t, (height // h) * (width // w), channels * t * h * w
     )
 
 
@@ -735,8 +942,8 @@ def from_patches(patches: Tensor, stream: Stream, frames: int) -> Tensor:
     """The inverse of ``to_patches``, and its adjoint."""
     t, h, w = stream.patch
     batch, views, slots = patches.shape[:3]
-    x = patches.reshape(batch, views, slots, stream.grid, stream.grid, stream.channels, t, h, w)
-    x = x.permute(0, 1, 2, 6, 5, 3, 7, 4, 8).reshape(batch, views, slots * t, stream.channels, stream.size, stream.size)
+    x = patches.reshape(batch, views, slots, stream.grid, stream.grid, -1, t, h, w)
+    x = x.permute(0, 1, 2, 6, 5, 3, 7, 4, 8).reshape(batch, views, slots * t, -1, stream.size, stream.size)
     if t > 1:
         x = torch.cat([x[:, :, :t].sum(dim=2, keepdim=True) * t**-0.5, x[:, :, t:]], dim=2)
     return x[:, :, :frames]

@@ -18,8 +18,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from animax.cli.options import positive
-from animax.diffusion.engine import INPUTS, default_threads
-from animax_engine.export import example_inputs, in_precision, read_network, save_graph, to_onnx
+from animax.diffusion.engine import default_threads
+from animax_engine.export import example_inputs, in_precision, inputs_of, read_network, save_graph, to_onnx
 
 Values = dict[str, NDArray[np.float32]]
 Call = Callable[[Values], list[NDArray[np.float32]]]
@@ -81,7 +81,7 @@ def compare(source: Path, repeat: int, threads: int) -> list[str]:
     """The table in Markdown: milliseconds, ratio to ``REFERENCE``, largest relative difference from it."""
     network, frames = read_network(source)
     values: Values = example_inputs(network.config, frames, batch=1, seed=1)
-    values = {name: values[name] for name in INPUTS}
+    values = {name: values[name] for name in inputs_of(network.config)}
     with tempfile.TemporaryDirectory() as scratch:
         calls = dict(ways(Path(scratch), to_onnx(network, frames), threads))
         times: dict[str, list[float]] = {name: [] for name in calls}

@@ -3,7 +3,7 @@
     z = (1 − σ) r + σ ε,   logit σ ~ N(mean, std)
 
 on r, the coefficients of what differs from the rest pose (``PrincipalComponents``). A clip has tens of thousands of
-correlated numbers, so that its motion is decided while nearly all is noise: most noise levels lie above 0.8.
+correlated numbers, so that its motion is decided while nearly all is noise: half of the noise levels lie above 0.82.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from torch import Tensor, nn
 
 from animax.diffusion.engine import default_threads
 from animax.diffusion.latents import LatentSpace
+from animax.diffusion.repertoire import Repertoire
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import ROOM
 from animax_engine.crew import Crew
 from animax_engine.dataset.bank import build_bank
-from animax_engine.dataset.batches import Batch, Batches, drawn_motion, picture_latents, shared_noise
+from animax_engine.dataset.batches import Batch, Batches, drawn_motion, drawn_plan, picture_latents, shared_noise
 from animax_engine.dataset.components import fit_components
-from animax_engine.export import read_state
+from animax_engine.dataset.repertoire import repertoire_of
+from animax_engine.export import read_state, repertoire_in, stored
 from animax_engine.muon import Muon
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
 
@@ -44,6 +46,8 @@ FRAMES = 33
 LOG_EVERY = 50
 """Steps."""
 SAVE_SECONDS = 300.0
+STANDING = 0.3
+"""What counts of an error that stands still over the whole slots of a clip: postures differ by more than motions do."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class TrainConfig:
         freeze_trunk: train only cross-view attention and rays (paper: stage 2).
         sigma_mean, sigma_std: of the logit of the noise level.
         drop_text: share of samples without prompt.
+        drop_clock: share of samples that are not told the time.
         history: share of samples whose first slots are given clean (continuation).
         pinned: share of samples whose last slot is given clean.
         rgb_weight: of the RGB loss against the pose loss.
@@ -74,9 +79,10 @@ class TrainConfig:
     warmup: int = 200
     weight_decay: float = 0.01
     freeze_trunk: bool = False
-    sigma_mean: float = 2.5
-    sigma_std: float = 1.8
+    sigma_mean: float = 1.5
+    sigma_std: float = 1.6
     drop_text: float = 0.1
+    drop_clock: float = 0.15
     history: float = 0.25
     pinned: float = 0.1
     rgb_weight: float = 0.2
@@ -92,6 +98,7 @@ def flow_loss(
     sigma: Tensor,
     keep_text: Tensor,
     rays: Tensor | None,
+    clock: Tensor,
     noise: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Loss of each stream for noise levels ``sigma`` (B, S): the squared error, as a share of what the best linear
@@ -104,6 +111,7 @@ def flow_loss(
         sigma: (B, S).
         keep_text: (B,) False for samples without prompt.
         rays: (B, V, 6, h, w), or None.
+        clock: (B, S, n).
         noise: white noise on latents by stream, as coefficients (B, V, S, places, K).
     """
     dtype = network.modulation.dtype
@@ -119,6 +127,10 @@ def flow_loss(
         with torch.no_grad():
             target[name] = network.components[name].encode(motion.to(dtype)).float()
         noisy[name] = target[name] + level * (noise[name] - target[name])
+    plan, planned = drawn_plan(batch, space), None
+    if plan is not None:
+        with torch.no_grad():
+            planned = network.components["pose"].encode(plan.to(dtype))
     rgb, pose = network.denoise(
         noisy.get("rgb"),
         noisy["pose"],
@@ -127,17 +139,28 @@ def flow_loss(
         sigma,
         batch.text.to(dtype) * keep_text[:, None, None],
         rays,
+        clock.to(dtype),
+        planned,
     )
     losses = {}
     for name, made in (("pose", pose), ("rgb", rgb)):
         if made is not None:
             linear = network.components[name].preconditioning(sigma)[2].square().sum(dim=-1)
-            error = (made - target[name]).square().sum(dim=-1)
-            used = (sigma > 0)[:, None, :, None].expand_as(error)
+            used = (sigma > 0)[:, None, :, None].expand(made.shape[:-1])
+            off = torch.where(used[..., None], made - target[name], 0.0)
+            error = (off if name == "rgb" else mostly_moving(off, used)).square().sum(dim=-1)
             weight = batch.weight[:, None, None, None] if name == "pose" else 1.0
             share = weight * error / linear.clamp(min=1e-6)
             losses[name] = torch.where(used, share, 0.0).sum() / used.sum().clamp(min=1)
     return losses
+
+
+def mostly_moving(off: Tensor, used: Tensor) -> Tensor:
+    """Errors of coefficients (B, V, S, C, K), in slots that are ``used`` (B, V, S, C), of which those that stand still
+    from slot to slot count ``STANDING``; the first slot, of one frame, counts as it is."""
+    counts = used[:, :, 1:, :, None].sum(dim=2, keepdim=True).clamp(min=1)
+    standing = off[:, :, 1:].sum(dim=2, keepdim=True) / counts
+    return torch.cat([off[:, :, :1], off[:, :, 1:] - (1 - STANDING**0.5) * standing], dim=2)
 
 
 class Losses:
@@ -186,6 +209,9 @@ class Losses:
         size, views, network = len(batch.points), batch.points.shape[1], self.network.config
         slots = 1 + (self.frames - 1) // network.pose.patch[0]
         keep_text = torch.rand(size, generator=self.noise) >= c.drop_text
+        told = torch.rand(size, generator=self.noise) >= c.drop_clock
+        clock = batch.time(network.pose.patch[0]) * told[:, None, None]
+        rays = None if self.rays is None else self.rays.expand(size, -1, -1, -1, -1)
         noise = {}
         for name in ("pose", "rgb") if batch.rgb is not None else ("pose",):
             if name == "pose" and batch.moved is not None:
@@ -195,11 +221,13 @@ class Losses:
                     noise[name] = part.encode(shared.to(part.basis.dtype)).float()
                 continue
             stream: Stream = getattr(network, name)
-            shape = (size, views, slots, self.network.components[name].places, stream.components)
+            places = batch.mask.shape[1] if name == "pose" else self.network.components[name].places
+            shape = (size, views, slots, places, stream.components)
             noise[name] = torch.randn(shape, generator=self.noise)
             noise[name][:, :, 0] @= self.first_slots[name]
-        rays = None if self.rays is None else self.rays.expand(size, -1, -1, -1, -1)
-        losses = self.flow_loss(self.network, self.space, batch, self.sigmas(size, slots), keep_text, rays, noise)
+        losses = self.flow_loss(
+            self.network, self.space, batch, self.sigmas(size, slots), keep_text, rays, clock, noise
+        )
         loss = losses["pose"] + c.rgb_weight * losses.get("rgb", torch.zeros(()))
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: loss.item() for name, loss in losses.items()}
@@ -217,6 +245,10 @@ def faster_type() -> torch.dtype:
             a @ a
         times[kind] = time.perf_counter() - began
     return min(times, key=lambda kind: times[kind])
+
+
+LEFT_OUT = 0.2
+"""Share of samples that are planned without their own rig's clips, as those of other rigs will be."""
 
 
 class Trainer:
@@ -253,6 +285,8 @@ class Trainer:
         self.step = 0
         self.room = ROOM
         """Radius that the views show which the network is trained on, see ``template_cameras``."""
+        self.repertoire: Repertoire | None = None
+        """By which motions are planned, where the network is given a plan."""
         self.time_share = 0.0
         """Share of a run's time that has passed, resumptions included, where it is shorter than its steps would
         take."""
@@ -292,6 +326,7 @@ class Trainer:
             "room": self.room,
             "step": self.step,
             "time_share": self.time_share,
+            **({} if self.repertoire is None else {"repertoire": stored(self.repertoire)}),
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
@@ -335,7 +370,8 @@ def prefetch(
 
     def draw(number: int) -> Batch:
         both = np.random.default_rng([config.seed, number]).random() < rgb_share
-        return batches.draw(size, config.views, joint=both)
+        clips = batches.alike(size, batches.share_borrowed(joint=both))
+        return batches.draw(size, config.views, joint=both, clips=clips).packed()
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(draw, first)
@@ -358,6 +394,7 @@ class Share:
         first: number of the coming step.
         seed: of this run; every process adds its number.
         compiled: by ``torch.compile``.
+        repertoire: by which clips are planned.
     """
 
     bank: Path
@@ -367,12 +404,14 @@ class Share:
     first: int
     seed: int
     compiled: bool
+    repertoire: Repertoire | None
 
     def batches(self, network: VideoPoseTransformer, number: int) -> Batches:
         """The bank, drawn from with a seed of its own."""
         space = network.config.latent_space
         batches = Batches(self.bank, space, frames=self.frames, text=TextEncoder(), seed=self.seed + number)
         batches.weigh()
+        batches.repertoire, batches.left_out = self.repertoire, LEFT_OUT
         return batches
 
     def __call__(self, network: nn.Module, number: int) -> Iterator[tuple[dict[str, float], float]]:
@@ -386,7 +425,7 @@ class Share:
             yield losses.backward(batch), waited
 
 
-ABLATIONS = ("joint", "shared_positions", "modality_embedding", "multi_view", "rays")
+ABLATIONS = ("plan", "joint", "shared_positions", "modality_embedding", "multi_view", "rays")
 """Parts of the method that a network can be trained without (paper, table 4)."""
 
 
@@ -478,8 +517,15 @@ def main(argv: list[str] | None = None) -> None:
     if state is not None:
         trainer.load(state, new_stage=not resumes)
     trainer.room = json.loads((args.bank / "index.json").read_text())["room"]
+    if network.plan:
+        earlier = None if state is None else repertoire_in(state)
+        own = earlier if resumes and earlier is not None else repertoire_of(args.bank, TextEncoder())
+        trainer.repertoire = own if earlier is None else own.beside(earlier)
     size, seed = config.batch // args.processes, config.seed + int(time.time())
-    share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile)
+    stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stop.append(received))
+    share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile, trainer.repertoire)
     fresh = args.fit or started is None
     unknown = [n for n in trainer.master.components if fresh or getattr(started, n) != getattr(network, n)]
     if unknown and not resumes:
@@ -489,9 +535,6 @@ def main(argv: list[str] | None = None) -> None:
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
 
-    stop: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: stop.append(received))
     log_path = args.out / "log.csv"
     begins = not log_path.exists()
     begin = saved = since = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Condition, Take, Window, given_of, sample_window
+from animax.diffusion.sampler import Asked, Change, Condition, Take, Window, given_of, sample_window
 from animax.errors import OptionError
 from animax.motion.calibration import solve_drawn
 from animax.motion.clip import Clip
 from animax.motion.continuation import HELD, Continuation
 from animax.motion.control import pin, resolve
 from animax.motion.steering import Steering
-from animax.pipeline import known_latents, make_condition, make_schedule, make_template, observe
+from animax.pipeline import known_latents, make_condition, make_schedule, make_template, observe, prompted
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage, check_endless
 
 IntArray = NDArray[np.int64]
@@ -47,6 +46,9 @@ class Performance:
         self._random = np.random.Generator(np.random.PCG64(request.seed))
         self._condition: Condition | None = None
         self._take: Take | None = None
+        self._prompt: str | None = None
+        self._change: Change | None = None
+        self._made = 0
         self._lock = Lock()
         self._motion = Continuation(
             rig,
@@ -93,12 +95,16 @@ class Performance:
         """
         model, rig = self._model, self._rig
         schedule = make_schedule(model, guidance, self._request.steps)
-        text = model.text.encode([prompt])[0]
+        (text,), _ = model.hear([prompt])
         if self._condition is None:
             self._condition = make_condition(rig, self._template, text, model)
-        condition = replace(self._condition, text=text)
+        condition = self._condition
         history = 0 if self._take is None else schedule.history_frames
-        window = Window(history, schedule.frames, history, text)
+        if self._change is None or prompt != self._prompt:
+            self._prompt = prompt
+            self._change = prompted(rig, self._template, text, model, self._request.seed, self._made)
+        end = self._made + schedule.frames - history
+        window = Window(self._made, end, history, self._change)
         known = None
         if self._take is None and self._controls is not None:
             known = known_latents(rig, self._template, condition, self._controls, 1, model)
@@ -109,13 +115,22 @@ class Performance:
 
         past = None if self._take is None else model.space.latest([self._take], history)
         given = given_of(window, past, known, schedule, condition, hold=False)
-        made = sample_window(model.denoiser, condition, given, self._random, schedule, report, should_stop)
+        made = sample_window(
+            model.denoiser,
+            condition,
+            given,
+            self._random,
+            schedule,
+            Asked.of(window, schedule),
+            report,
+            should_stop,
+        )
         take = Take(made, 0, schedule.frames)
         points = observe(self._template, [take], model).points
         pose = solve_drawn(rig.skeleton, self._template.markers, points, model.fps)
         if known is not None and self._controls is not None:
             pose = pin(Clip("", model.fps, pose), self._controls).pose
-        self._take = take
+        self._take, self._made = take, end
         cleaned = self._motion.cleaned(pose)
         with self._lock:
             self._motion.add(*cleaned, history)

@@ -16,8 +16,18 @@ from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Condition, Known, Sample, Schedule, Take, nothing_known, sample
-from animax.errors import Cancelled, some_of
+from animax.diffusion.sampler import (
+    Change,
+    Condition,
+    Known,
+    Latents,
+    Sample,
+    Schedule,
+    Take,
+    nothing_known,
+    sample,
+)
+from animax.errors import Cancelled
 from animax.motion.calibration import solve_drawn
 from animax.motion.clean import clean
 from animax.motion.clip import Clip
@@ -27,7 +37,7 @@ from animax.motion.triangulate import Points, triangulate
 from animax.request import OnProgress, Progress, Request, ShouldStop, Stage
 from animax.views.camera import Cameras, template_cameras
 from animax.views.debug import SIDE, write_debug
-from animax.views.pose_map import Observations
+from animax.views.pose_map import Maps, Observations
 from animax.views.render import render_frames
 
 VIEW_SIZE = 96
@@ -115,7 +125,7 @@ def animate(
     with run.stage(Stage.TEMPLATE):
         template = make_template(rig, model)
     with run.stage(Stage.TEXT):
-        texts = model.text.encode([request.prompt, *(change.prompt for change in request.prompt_changes)])
+        texts, unheard = model.hear([request.prompt, *(change.prompt for change in request.prompt_changes)])
     with run.stage(Stage.DENOISE):
         generated = _denoise(rig, template, texts, request, controls, model, run)
     with run.stage(Stage.TRIANGULATE):
@@ -139,18 +149,7 @@ def animate(
             places=map_places(template, model),
             fps=model.fps,
         )
-    warnings = (*rig.warnings, *prompt_warnings(request, model))
-    return Animation(clip, request, run.timings, seen.confidence, seen.residual, warnings)
-
-
-def prompt_warnings(request: Request, model: Model) -> list[str]:
-    """A sentence for each prompt of which the text encoder cannot read a word."""
-    said = []
-    for prompt in (request.prompt, *(change.prompt for change in request.prompt_changes)):
-        unknown = list(dict.fromkeys(model.text.unknown_words(prompt)))
-        if unknown:
-            said.append(f"the model cannot read {some_of(unknown)} in the prompt: it knows English words")
-    return said
+    return Animation(clip, request, run.timings, seen.confidence, seen.residual, (*rig.warnings, *unheard))
 
 
 def make_template(rig: Rig, model: Model) -> Template:
@@ -174,11 +173,12 @@ def map_places(template: Template, model: Model) -> NDArray[np.float64] | None:
     return model.space.drawn_at(pixels, rest)
 
 
-def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model) -> Condition:
-    """What the network is told of a rig and a prompt's states."""
+def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int = 0) -> Condition:
+    """What the network is told of a rig and a prompt's states; ``seed``: of where in its turn the motion begins."""
     low, high = rig.rest_box
     drawn = model.space.encode(template.pictures[:, None], template.maps[:, None])
     rays = template.cameras.pluecker(model.space.rays_size, (low + high) / 2, rig.size / 2, rig.stance.axes)
+    first = prompted(rig, template, text, model, seed)
     return Condition(
         rgb=drawn.rgb[:, 0],
         pose=drawn.pose[:, 0],
@@ -188,7 +188,35 @@ def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], mode
         tangents=model.space.tangents(
             template.markers, template.cameras, template.markers.positions(rig.skeleton.rest_globals)
         ),
+        tempo=first.tempo,
+        plan=first.plan,
     )
+
+
+def prompted(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int, at: int = 0) -> Change:
+    """What is asked for from a frame on: a prompt's states (T, width), and the motion that is planned for it, as pose
+    latents, where the model plans one; ``seed``: of where in its turn it begins."""
+    if model.repertoire is None:
+        return Change(at, text)
+    rest = template.markers.positions(rig.skeleton.rest_globals)
+    plan = model.repertoire.plan(rig.to_body(rest), text, seed)
+
+    def latents(turns: NDArray[np.float64]) -> Latents:
+        return draw_markers(template, rest + rig.moves_from_body(plan.moves(turns)), model)
+
+    return Change(at, text, plan.tempo, latents)
+
+
+def draw_markers(template: Template, positions: NDArray[np.float64], model: Model) -> Latents:
+    """Pose latents (V, F, C, h, w) of a clip whose markers are at world ``positions`` (F, M, 3), each frame on its
+    own."""
+    return model.space.encode(None, _maps(template, positions, model)).pose
+
+
+def _maps(template: Template, positions: NDArray[np.float64], model: Model) -> Maps:
+    points, depths = template.cameras.project(positions)
+    places = model.space.drawn_at(points / VIEW_SIZE, template.rest)
+    return model.space.codec.draw(VIEW_SIZE * places, depths, template.markers, VIEW_SIZE)
 
 
 def make_schedule(model: Model, guidance: float | None, steps: int | None) -> Schedule:
@@ -245,9 +273,7 @@ def draw(
     """Latents of known poses (F frames), each on its own; without ``pictures``, those are left zero."""
     skeleton = rig.skeleton
     globals_ = skeleton.globals(pose)
-    points, depths = template.cameras.project(template.markers.positions(globals_))
-    places = model.space.drawn_at(points / VIEW_SIZE, template.rest)
-    maps = model.space.codec.draw(VIEW_SIZE * places, depths, template.markers, VIEW_SIZE)
+    maps = _maps(template, template.markers.positions(globals_), model)
     rendered = None
     if pictures:
         cameras = template.cameras.resized(model.space.rgb_size)
@@ -268,7 +294,11 @@ def _denoise(
         frames = model.schedule.period(request.seconds * model.fps)
     else:
         frames = max(2, math.ceil(request.seconds * model.fps - 1e-6) + 1)
-    condition = make_condition(rig, template, texts[0], model)
+    condition = make_condition(rig, template, texts[0], model, request.seed)
+    changes = [
+        prompted(rig, template, text, model, request.seed, round(change.at * model.fps))
+        for change, text in zip(request.prompt_changes, texts[1:], strict=True)
+    ]
     return sample(
         model.denoiser,
         condition,
@@ -276,9 +306,7 @@ def _denoise(
         request.seed,
         make_schedule(model, request.guidance, request.steps),
         known=None if controls is None else known_latents(rig, template, condition, controls, frames, model),
-        changes=[
-            (round(change.at * model.fps), text) for change, text in zip(request.prompt_changes, texts[1:], strict=True)
-        ],
+        changes=changes,
         loop=request.loop,
         history=model.space.latest,
         on_step=run.denoised,

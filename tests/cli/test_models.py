@@ -43,9 +43,10 @@ def test_list_tells_hidden_and_unusable_ones(place, capsys):
 def test_list_as_json_is_for_scripts(place, capsys):
     assert main(["models", "list", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
-    data = (registry.PACKAGE / "embedded" / "denoiser.onnx").read_bytes()
-    assert listed["sha256"] == hashlib.sha256(data).hexdigest()
-    assert listed["size"] == len(data)
+    data = {name: (registry.PACKAGE / "embedded" / name).read_bytes() for name in ("denoiser.onnx", "repertoire.npz")}
+    listing = "".join(f"{hashlib.sha256(bytes_).hexdigest()}  {name}\n" for name, bytes_ in data.items())
+    assert listed["sha256"] == hashlib.sha256(listing.encode()).hexdigest()
+    assert listed["size"] == sum(map(len, data.values()))
 
 
 def test_verify_passes_what_is_right_and_names_what_is_not(place, capsys):

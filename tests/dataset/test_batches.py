@@ -1,6 +1,7 @@
 """Batches drawn from a small bank, made here with a known motion."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from animax.diffusion.clock import Tempo  # noqa: E402
 from animax.diffusion.latents import LatentSpace  # noqa: E402
 from animax.diffusion.text import TextEncoder  # noqa: E402
 from animax.views.splat import SplatPoseMap  # noqa: E402
@@ -21,11 +23,13 @@ from animax_engine.dataset.batches import (  # noqa: E402
     draw_splats,
     drawn_at,
     drawn_motion,
+    drawn_plan,
     mirrored_caption,
     picture_latents,
     project,
     tangents,
 )
+from animax_engine.dataset.repertoire import repertoire_of  # noqa: E402
 
 CHANNELS = 8
 SPACE = LatentSpace(SplatPoseMap(CHANNELS, 4), 6)
@@ -68,7 +72,8 @@ def test_points_are_the_cameras_projection_of_the_poses(bank):
 
 def test_loops_go_round_and_others_hold_their_ends(bank):
     source = batches(bank, frames=33)
-    times = source.times(np.array([0, 1]))
+    clips = np.array([0, 1])
+    times = source.wound(source.times(clips), clips)
     assert times[0].max() <= 8
     assert np.any(np.diff(times[0]) < 0)
     assert np.all(np.diff(times[1]) >= 0)
@@ -226,3 +231,107 @@ def test_augmented_batches_stay_finite_and_keep_used_channels(bank):
     assert torch.isfinite(drawn.points).all()
     assert (drawn.mask.sum(dim=1) >= 1).all()
     assert (drawn.mask <= batches(bank).draw(1, 1, joint=False).mask.amax()).all()
+
+
+def test_the_clock_tells_the_time_of_every_frame(bank):
+    """The loop of one turn in 8 frames from its first one; the other is done once, in 19."""
+    batch = batches(bank).draw(6, 4, joint=True, clips=np.array([0, 0, 0, 1, 1, 1]))
+    across = batch.points[:3, 0, 1:, 2, 0] - batch.points[:3, 0, 1:, 2, 0].mean(dim=1, keepdim=True)
+    level = batch.clock[:3, :, 2]  # cos of the turn, as the marker moves across
+    for a, b in zip(across, level, strict=True):
+        assert abs(np.corrcoef(a, b)[0, 1]) > 0.98
+    height, done = batch.points[3:, 0, 1:, 5, 1], batch.clock[3:, :, 6]
+    for a, b in zip(height, done, strict=True):
+        assert abs(np.corrcoef(a, b)[0, 1]) > 0.98
+    assert torch.all(batch.clock[:, :, 0] == 1)
+    np.testing.assert_allclose(batch.clock[:3, :, 7], np.log2(8 / 16), atol=1e-6)
+    np.testing.assert_allclose(batch.clock[3:, :, 7], np.log2(19 / 16), atol=1e-6)
+
+
+def test_a_faster_motion_has_a_shorter_turn(bank):
+    fast = batches(bank, replace(UNCHANGED, speed=2.0)).draw(20, 1, joint=True, clips=np.zeros(20, int))
+    angle = torch.atan2(fast.clock[:, 1, 3], fast.clock[:, 1, 2]) - torch.atan2(
+        fast.clock[:, 0, 3], fast.clock[:, 0, 2]
+    )
+    turned = (angle / (2 * np.pi)) % 1.0
+    np.testing.assert_allclose(1 / turned, 16 * 2 ** fast.clock[:, 0, 7], rtol=1e-4)
+    assert turned.std() > 0.02
+
+
+def test_backwards_time_runs_back(bank):
+    source = batches(bank)
+    times = np.array([[3.0, 4.0, 5.0], [3.0, 4.0, 5.0]])
+    forth, back = (
+        source._turns(np.array([0, 1]), times, np.array([flag, flag]), np.zeros(2, bool))[0] for flag in (False, True)
+    )
+    np.testing.assert_allclose(back[0], -forth[0])
+    np.testing.assert_allclose(back[1], 1 - forth[1])
+
+
+def test_packed_batches_show_the_same_bodies(bank):
+    batch = batches(bank).draw(5, 4, joint=False)
+    packed = batch.packed()
+    assert packed.mask.shape == (5, 2)
+    for i in range(5):
+        assert torch.equal(packed.points[i][:, :, packed.mask[i] > 0], batch.points[i][:, :, batch.mask[i] > 0])
+        assert torch.equal(packed.moved[i][:, :, packed.mask[i] > 0], batch.moved[i][:, :, batch.mask[i] > 0])
+
+
+def test_a_bank_s_repertoire_holds_its_clips(bank):
+    text = TextEncoder()
+    repertoire = repertoire_of(bank, text)
+    assert repertoire.is_whole()
+    rest = np.zeros((2, 3))
+    turning, rising = (repertoire.plan(rest, text.encode([prompt])[0], 0) for prompt in ("turn left", "rise"))
+    assert turning.tempo == Tempo(True, pytest.approx(8.0))
+    assert rising.tempo == Tempo(False, pytest.approx(19.0))
+    # both markers rest in one place, so that each takes half of what one of them does
+    turns = np.linspace(0, 1, 5)
+    half = 0.15 * np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns), np.zeros(5)], axis=-1)
+    np.testing.assert_allclose(turning.moves(turns), np.repeat(half[:, None], 2, axis=1), atol=0.003)
+    np.testing.assert_allclose(rising.moves(turns)[:, 0, 1], 0.5 * np.linspace(-0.4, 0.4, 5), atol=0.01)
+
+
+def test_batches_show_what_is_planned(bank, tmp_path):
+    """A clip's own plan is the clip, where it is told by its own words and markers rest apart."""
+    shutil.copytree(bank, tmp_path, dirs_exist_ok=True)
+    apart = np.load(bank / "poses.npy")
+    apart[:, 2, 0] += 0.5
+    apart[:, 5, 0] -= 0.5
+    np.save(tmp_path / "poses.npy", apart)
+    made = batches(tmp_path)
+    made.repertoire = repertoire_of(tmp_path, TextEncoder())
+    drawn = made.draw(8, 4, joint=False, clips=np.array([0, 1] * 4))
+    used = drawn.mask[0] > 0
+    assert (drawn.planned - drawn.points[:, :, 1:])[..., used, :].abs().max() < 0.02
+    assert (drawn.planned[..., used, :] - 0.5).abs().max() > 0.1
+    plan = drawn_plan(drawn, SPACE)
+    assert plan.shape == (8, 4, 17, CHANNELS, 4, 4)
+    torch.testing.assert_close(plan, drawn_motion(drawn, SPACE)[2], atol=0.2, rtol=0)
+    assert not plan[:, :, :, ~used].any()
+    made.left_out = 1.0  # there is nobody else
+    drawn = made.draw(8, 4, joint=False, clips=np.array([0, 1] * 4))
+    assert (drawn.planned - drawn.points[:, :, 1:])[..., used, :].abs().max() < 0.02
+
+
+def test_batches_of_bodies_alike_leave_nothing_out(tmp_path):
+    """Four rigs of one to four markers: every batch is of one of them, and all come as often as they are chosen."""
+    np.save(tmp_path / "poses.npy", np.zeros((4 * 3, CHANNELS, 3), np.float16))
+    rigs = [
+        {
+            "id": str(i),
+            "split": "train",
+            "category": "prop",
+            "channels": list(range(i + 1)),
+            "parents": [-1] * CHANNELS,
+            "first": 3 * i,
+            "clips": [{"name": "a", "frames": 2, "period": 0, "action": "idle", "captions": ["idle"]}],
+        }
+        for i in range(4)
+    ]
+    (tmp_path / "index.json").write_text(json.dumps({"fps": 16.0, "room": 1.45, "channels": CHANNELS, "rigs": rigs}))
+    source = batches(tmp_path)
+    drawn = [source.alike(100, 0.0) for _ in range(8)]
+    assert all(np.ptp(source.rig[clips]) <= 2 for clips in drawn)
+    counts = np.bincount(source.rig[np.concatenate(drawn)])
+    np.testing.assert_allclose(counts, 200, atol=60)

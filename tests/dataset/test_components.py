@@ -1,16 +1,23 @@
 """Principal components against NumPy's eigenvectors."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from animax_engine.dataset.components import principal_components  # noqa: E402
+from animax_engine.dataset.components import principal_components, variances  # noqa: E402
 from animax_engine.network import PrincipalComponents, Stream, to_patches  # noqa: E402
 
 STREAM = Stream(3, 4, (2, 4, 4), components=6)
+
+
+def found(draw, components, draws):
+    """Basis and variances of what is drawn."""
+    basis = principal_components(draw, components, draws)
+    return basis, variances(draw, components, basis, draws)
 
 
 def whole(components):
@@ -25,18 +32,18 @@ def everything(samples):
 def test_basis_spans_what_varies_most():
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(10, 3 * 2 * 16, generator=generator) * torch.logspace(0, -1.5, 10)[:, None]
-    firsts, drawn = [], []
-
-    def draw():
+    firsts, drawn, all_latents = [], [], []
+    for _ in range(5):
         patches = torch.randn(64, 2, 10, generator=generator) @ mixing
         frames = patches.reshape(64, 2, 3, 2, 4, 4).transpose(2, 3).flatten(1, 2)
         latents = torch.cat([frames[:, :1], frames], dim=1)[:, None]  # a first slot, then two of two frames
         patches = to_patches(latents, STREAM).numpy()
         firsts.append(patches[:, :, 0].reshape(-1, STREAM.patch_width))
         drawn.append(patches[:, :, 1:].reshape(-1, STREAM.patch_width))
-        return latents, torch.ones(64), everything(64)
+        all_latents.append(latents)
+    again = cycle(all_latents)
 
-    basis, variance = principal_components(draw, whole(6), 5)
+    basis, variance = found(lambda: (next(again), torch.ones(64), everything(64)), whole(6), 5)
     torch.testing.assert_close(basis @ basis.T, torch.eye(6), atol=1e-5, rtol=0)
     values, vectors = np.linalg.eigh(np.concatenate(drawn).T @ np.concatenate(drawn) / (5 * 64 * 2))
     np.testing.assert_allclose(variance[1], values[::-1][:6], rtol=1e-3)
@@ -46,9 +53,7 @@ def test_basis_spans_what_varies_most():
 
 
 def test_components_that_never_vary_keep_a_positive_variance():
-    _, variance = principal_components(
-        lambda: (torch.zeros(2, 1, 3, 3, 4, 4), torch.ones(2), everything(2)), whole(2), 1
-    )
+    _, variance = found(lambda: (torch.zeros(2, 1, 3, 3, 4, 4), torch.ones(2), everything(2)), whole(2), 1)
     assert variance.min() > 0
 
 
@@ -68,7 +73,7 @@ def test_samples_that_count_more_decide_on_the_basis():
     generator = torch.Generator().manual_seed(0)
     directions = torch.linalg.qr(torch.randn(96, 3, generator=generator))[0].T.contiguous()
     draw = drawn_along(directions, torch.tensor([10.0, 3.0, 1.0]), torch.tensor([1.0, 1.0, 1000.0]), generator)
-    basis, variance = principal_components(draw, whole(2), 5)
+    basis, variance = found(draw, whole(2), 5)
     shares = (basis @ directions.T).square()
     assert shares[0, 2] > 0.99, "small, but it counts"
     assert shares[1, 0] > 0.99
@@ -88,6 +93,6 @@ def test_markers_in_use_are_samples_each():
         frames = parts.reshape(60, 2, 3, 2, 4, 4).transpose(2, 3).flatten(1, 2)
         return torch.cat([0 * frames[:, :1], frames], dim=1)[:, None], torch.ones(60), used
 
-    basis, variance = principal_components(draw, components, 5)
+    basis, variance = found(draw, components, 5)
     torch.testing.assert_close((basis @ directions.T).abs()[:, :2], torch.eye(2), atol=0.05, rtol=0)
     np.testing.assert_allclose(variance[1], [9.0, 1.0], rtol=0.2)

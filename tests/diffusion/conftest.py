@@ -18,7 +18,7 @@ def write_folder() -> Callable[..., Path]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "denoiser.onnx").write_bytes(WEIGHTS)
         values = {
-            "format": "animax-model-3",
+            "format": "animax-model-4",
             "name": folder.name,
             "licence": "Apache-2.0",
             "file": "denoiser.onnx",

@@ -11,9 +11,10 @@ from animax.errors import ModelError
 def test_the_shipped_manifest_describes_the_shipped_files():
     manifest = read_manifest(PACKAGE / "embedded")
     manifest.verify(PACKAGE / "embedded")
-    data = (PACKAGE / "embedded" / manifest.file).read_bytes()
-    assert manifest.sha256 == hashlib.sha256(data).hexdigest()
-    assert manifest.size == len(data)
+    digests = {name: hashlib.sha256((PACKAGE / "embedded" / name).read_bytes()).hexdigest() for name in manifest.files}
+    listing = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    assert manifest.sha256 == hashlib.sha256(listing.encode()).hexdigest()
+    assert manifest.files_of(manifest.file) == [manifest.file]  # a repertoire is no weights
 
 
 def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
@@ -23,8 +24,10 @@ def test_fields_of_later_versions_are_left_alone(write_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "animax-model-2"}, "format 'animax-model-2'; accepted: 'animax-model-3'"),
-        ({"format": "animax-model-4"}, "format 'animax-model-4'; accepted: 'animax-model-3'"),
+        ({"format": "animax-model-3"}, "format 'animax-model-3'; accepted: 'animax-model-4'"),
+        ({"format": "animax-model-5"}, "format 'animax-model-5'; accepted: 'animax-model-4'"),
+        ({"repertoire": 7}, "repertoire is 7; accepted: a file name"),
+        ({"repertoire": "some.npz"}, "an entry for 'some.npz' alone"),
         ({"channels": "many"}, "channels is 'many'"),
         ({"channels": True}, "channels is True"),
         ({"frames": 32}, "frames is 32; accepted: 1 + a multiple of patch, 4"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from animax.diffusion import sampler
-from animax.diffusion.sampler import Condition, Schedule, joined, nothing_known, packed, plan
+from animax.diffusion.clock import Tempo
+from animax.diffusion.sampler import Change, Condition, Schedule, joined, nothing_known, packed, windows_of
 from animax.errors import Cancelled, GenerationError
 
 CHANNELS, WIDTH = 6, 8
@@ -226,7 +228,7 @@ def test_any_length_goes_on_from_the_clean_end(frames):
     oracle = Oracle()
     made = sample(oracle, condition(), frames, 0, schedule)
     assert made.frames == frames
-    windows = len(plan(frames, schedule, condition().text))
+    windows = len(windows_of(frames, schedule, Change(0, condition().text)))
     assert len(oracle.sigmas) == 2 * windows
     for call, sigma in enumerate(oracle.sigmas):
         given = 0 if call < 2 else schedule.history
@@ -361,31 +363,36 @@ def test_the_prompt_changes_at_its_frame():
     schedule = Schedule(1, 1.0)
     other = 5 * np.ones((16, WIDTH), np.float32)
     denoiser = Smoother()
-    made = sample(denoiser, condition(), 60, 0, schedule, changes=[(20, other)])
+    made = sample(denoiser, condition(), 60, 0, schedule, changes=[Change(20, other)])
     plain = sample(Smoother(), condition(), 60, 0, schedule)
     assert denoiser.texts == [1.0, 5.0, 5.0]
     np.testing.assert_array_equal(made.pose[:, :20], plain.pose[:, :20])
-    windows = plan(60, schedule, condition().text, [(20, other)])
+    windows = windows_of(60, schedule, Change(0, condition().text), [Change(20, other)])
     assert [(w.begin, w.end, w.history) for w in windows] == [(0, 20, 0), (20, 44, 9), (44, 60, 9)]
     # a change that falls on the first frame leaves nothing to the prompt before
-    first = plan(60, schedule, condition().text, [(0, other)])
+    first = windows_of(60, schedule, Change(0, condition().text), [Change(0, other)])
     assert [(w.begin, w.end) for w in first] == [(0, 33), (33, 57), (57, 60)]
-    assert all(w.text is other for w in first)
+    assert all(w.prompt.text is other for w in first)
     # early changes have less history to go on from
-    assert [w.history for w in plan(40, schedule, other, [(3, other), (6, other)])] == [0, 1, 5, 9]
+    assert [w.history for w in windows_of(40, schedule, Change(0, other), [Change(3, other), Change(6, other)])] == [
+        0,
+        1,
+        5,
+        9,
+    ]
 
 
 @pytest.mark.parametrize("even", [False, True])
 @pytest.mark.parametrize("frames", [2, 33, 34, 57, 58, 161])
 def test_windows_cover_a_clip_without_gap(frames, even):
     schedule = Schedule(1, 1.0)
-    windows = plan(frames, schedule, np.zeros((1, 1), np.float32), even=even)
+    windows = windows_of(frames, schedule, Change(0, np.zeros((1, 1), np.float32)), even=even)
     assert windows[0].begin == 0
     assert windows[-1].end == frames
     assert all(a.end == b.begin for a, b in pairwise(windows))
     assert all(w.history + w.end - w.begin <= schedule.frames for w in windows)
     assert all(w.history <= w.begin for w in windows)
-    assert len(windows) == len(plan(frames, schedule, np.zeros((1, 1), np.float32)))
+    assert len(windows) == len(windows_of(frames, schedule, Change(0, np.zeros((1, 1), np.float32))))
 
 
 def test_cancel_is_heard_before_every_step_of_a_loop():
@@ -398,3 +405,137 @@ def test_cancel_is_heard_before_every_step_of_a_loop():
     with pytest.raises(Cancelled):
         sample(Echo(), condition(), 64, 0, Schedule(5, 1.0), loop=True, should_stop=stop)
     assert len(asked) == 4
+
+
+def stepped(offsets, slope=0.1, patch=4):
+    """A straight motion (1, F, 2) whose slots are each off by their ``offsets``, and the slots."""
+    slots = np.concatenate([[0], 1 + np.repeat(np.arange(len(offsets) - 1), patch)])
+    line = slope * np.arange(len(slots)) + np.asarray(offsets)[slots]
+    return np.repeat(line[None, :, None], 2, axis=2).astype(np.float32), slots
+
+
+def test_slots_go_on_from_one_another():
+    pose, slots = stepped([0.0, 0.0, 0.6, -0.3])
+    made = sampler.joined_slots(pose, slots, np.zeros(len(slots), bool))
+    before, after = (np.abs(np.diff(p[0, :, 0], n=2)).max() for p in (pose, made))
+    assert after < 0.5 * before
+    # a seam's correction ends where the slots' middles are
+    np.testing.assert_allclose(made[0, [1, 2], 0], pose[0, [1, 2], 0], atol=1e-6)
+
+
+def test_what_goes_on_already_stays():
+    pose, slots = stepped([0.3, 0.3, 0.3])
+    np.testing.assert_allclose(sampler.joined_slots(pose, slots, np.zeros(9, bool)), pose, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [slice(0, 5), slice(5, 9), slice(0, 9)])
+def test_given_frames_stay_and_the_others_come_to_them(given):
+    pose, slots = stepped([0.0, 0.0, 0.5])
+    known = np.zeros(9, bool)
+    known[given] = True
+    made = sampler.joined_slots(pose, slots, known)
+    np.testing.assert_array_equal(made[:, given], pose[:, given])
+    if not known.all():
+        seam = made[0, 5, 0] - made[0, 4, 0]
+        assert abs(seam - 0.1) < 0.3 * abs(pose[0, 5, 0] - pose[0, 4, 0] - 0.1)
+
+
+def test_a_window_s_slots_are_joined():
+    """Of a denoiser that puts every slot somewhere else."""
+
+    def denoiser(rgb, pose, template_rgb, template_pose, sigma, text, rays):
+        places = np.random.default_rng(0).standard_normal(sigma.shape[1]).astype(np.float32)
+        made = np.concatenate([places[:1], np.repeat(places[1:], 4)])
+        return np.zeros_like(rgb), np.zeros_like(pose) + made[:, None, None, None]
+
+    made = sample(denoiser, condition(), 33, 0, Schedule(2, 1.0)).pose[0, :, 0, 0, 0]
+    inner = np.random.default_rng(0).standard_normal(9).astype(np.float32)[1:]
+    assert np.abs(np.diff(made)[4::4]).max() < 0.6 * np.abs(np.diff(inner)).max()
+
+
+class Planned:
+    """Takes the plan for the answer, and records what it is given."""
+
+    def __init__(self):
+        self.noisy, self.plans = [], []
+
+    def __call__(self, rgb, pose, template_rgb, template_pose, sigma, text, rays, clock, plan):
+        self.noisy.append(pose)
+        self.plans.append(plan)
+        return np.zeros_like(rgb), plan
+
+
+def planned_by(turns):
+    """Every latent is the time in turns."""
+    return np.broadcast_to(turns[None, :, None, None, None], (4, len(turns), CHANNELS, 4, 4)).astype(np.float32)
+
+
+WALK, FALL = Tempo(True, 20.0, 0.25), Tempo(False, 30.0)
+
+
+def test_a_plan_goes_on_from_window_to_window_and_begins_anew_with_a_prompt():
+    denoiser, asked = Planned(), replace(condition(), tempo=WALK, plan=planned_by)
+    change = Change(40, np.zeros((16, WIDTH), np.float32), FALL, lambda turns: planned_by(100 + turns))
+    made = sample(denoiser, asked, 80, 0, Schedule(2, 3.0), changes=[change]).pose[2, :, 1, 0, 0]
+    frames = np.arange(80)
+    np.testing.assert_allclose(made[:40], 0.25 + frames[:40] / 20, atol=1e-5)
+    assert (np.diff(made[38:52]) > 0).all()  # from the one to the other
+    np.testing.assert_allclose(made[54:], 100 + (frames[54:] - 40) / 30, atol=1e-4)
+    assert all(len(plan) == 2 and np.array_equal(plan[0], plan[1]) for plan in denoiser.plans)
+
+
+@pytest.mark.parametrize("frames", [19, 40, 61])
+def test_the_plan_of_a_loop_is_whole_turns(frames):
+    made = sample(Planned(), replace(condition(), tempo=WALK, plan=planned_by), frames, 0, Schedule(3, 1.0), loop=True)
+    turns = max(1, round(frames / 20))
+    np.testing.assert_allclose(made.pose[1, :, 2, 3, 3], 0.25 + np.arange(frames) * turns / frames, atol=1e-5)
+
+
+def test_what_does_not_turn_round_goes_back_to_its_beginning_in_a_loop():
+    made = sample(Planned(), replace(condition(), tempo=FALL, plan=planned_by), 40, 0, Schedule(3, 1.0), loop=True)
+    course = made.pose[0, :, 0, 0, 0]
+    np.testing.assert_allclose(course[:28], np.arange(28) / 40, atol=1e-5)
+    steps = np.abs(np.diff(np.append(course, course[0])))
+    assert steps.max() < 0.15
+    assert steps[-1] < 0.02
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_share_of_what_differs_from_the_plan_is_taken(loop):
+    class Further(Planned):
+        def __call__(self, *given):
+            rgb, plan = super().__call__(*given)
+            return rgb, plan + 4
+
+    asked, schedule = replace(condition(), tempo=WALK, plan=planned_by), Schedule(3, 1.0, boldness=0.25)
+    made = sample(Further(), asked, 40, 0, schedule, loop=loop)
+    bold = sample(Further(), asked, 40, 0, replace(schedule, boldness=1.0), loop=loop)
+    np.testing.assert_allclose((bold.pose - made.pose)[:, :33], 3, atol=1e-4)
+    without = sample(Oracle(), condition(), 40, 0, replace(schedule, guidance=1.0), loop=loop)
+    np.testing.assert_allclose(without.pose, 1, atol=1e-4)
+
+
+def test_a_plan_is_led_to_what_is_given():
+    """Frame 0 on all channels, the last on one; what is given is as it is."""
+    planned, given = planned_by(np.zeros(33)), nothing_known(condition(), 33)
+    given.latents.pose[:] = 2.0
+    given.pose[0], given.pose[32, 1] = True, True
+    course = sampler.led(planned, given)
+    assert not planned.any()
+    assert not course[:, [0, 32], 1].any()  # where it is given, the plan does not matter
+    one, two = course[3, :, 0, 0, 0], course[0, :, 1, 2, 1]
+    assert one[1] == pytest.approx(2 * (1 - 1 / sampler.LED) ** 2)
+    assert (np.diff(one[1:]) <= 0).all()
+    assert not one[12:].any()
+    np.testing.assert_allclose(two[1:20], one[1:20])
+    np.testing.assert_allclose(two[20:32], one[1:13][::-1], atol=1e-6)
+
+
+def test_a_plan_stays_where_what_is_given_is_as_planned():
+    planned = planned_by(np.linspace(0, 1, 33))
+    given = nothing_known(condition(), 33)
+    given.latents.pose[:] = planned
+    given.pose[5:9] = True
+    np.testing.assert_array_equal(sampler.led(planned, given), planned)
+    assert sampler.led(None, given) is None
+    assert sampler.led(planned, None) is planned

@@ -42,7 +42,7 @@ class Skilled:
     def __init__(self, knows):
         self.knows = knows
 
-    def __call__(self, rgb, pose, template_rgb, template, sigma, text, rays):
+    def __call__(self, rgb, pose, template_rgb, template, sigma, text, rays, clock, plan):
         answer = self.knows(text)
         return None, template[:, :, None].expand_as(pose) if answer is None else answer
 

@@ -80,12 +80,6 @@ def read_sources(data: Path) -> list[Source]:
     ]
 
 
-def to_body(rig: Rig, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """World points (..., 3) in the body frame."""
-    low, high = rig.rest_box
-    return (points - (low + high) / 2) @ rig.stance.axes.T / (rig.size / 2)
-
-
 def clip_facts(source: Source, name: str) -> dict[str, Any] | None:
     """What is known about a clip: ``action``, ``captions`` and perhaps ``loop``. None for one to leave out."""
     if source.clips is None:  # exporters put the armature's name before a bar
@@ -147,7 +141,7 @@ def _entry(source: Source, channels: int, rgb_size: int) -> tuple[dict[str, Any]
 
     def place(globals_: NDArray[np.float64]) -> NDArray[np.float16]:
         out = np.zeros((*globals_.shape[:-3], channels, 3), np.float16)
-        out[..., markers.channels, :] = to_body(rig, markers.positions(globals_))
+        out[..., markers.channels, :] = rig.to_body(markers.positions(globals_))
         return out
 
     def renders(globals_: NDArray[np.float64]) -> NDArray[np.uint8]:

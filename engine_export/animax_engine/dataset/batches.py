@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from animax.assets.markers import mirror_channels
+from animax.diffusion import clock
 from animax.diffusion.latents import NEAR, RGB_SCALE, SEEN, TANGENT_STEP, LatentSpace
+from animax.diffusion.repertoire import Repertoire
 from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
 from animax_engine.dataset.augment import REVERSED, ancestors, rescaled_bones, turned, without_a_part
 from animax_engine.dataset.captions import variations
+from animax_engine.dataset.cycles import cycle_of
 
 MIRRORED_VIEWS = (0, 3, 2, 1)
 """The view that each template view shows when the body is mirrored: left and right change places."""
@@ -43,6 +46,9 @@ POSTURE = 0.1
 """What counts of how far a clip's mean pose is from the template's, against how far the clip moves about it."""
 CALM = 0.05
 """Share of the mean energy of all that is drawn below which what moves less does not count more."""
+ALIKE = 4
+"""Batches that are drawn together, and parted by how many markers bodies have: a batch computes as many channels as its
+richest body needs."""
 _SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 _SIDE = re.compile(r"\b(left|right|Left|Right)\b")
 
@@ -93,8 +99,10 @@ class Batch:
         rgb: (B, V, 1 + F, H, W, 3) uint8, or None in pose-only batches.
         text: (B, T, width) float16.
         weight: (B,) what each sample counts, see ``Batches.weigh``.
+        clock: (B, F, ``FEATURES``) what may be told of the time at each frame, see ``animax.diffusion.clock``.
         moved: (B, V, 6, C, 2) likewise, of the template's markers a step along each axis of space and back, by which
             the views share their noise (see ``tangents``); None for a single view.
+        planned: (B, V, F, C, 2) likewise, of the clip as it is planned; None without a repertoire.
     """
 
     points: Tensor
@@ -102,7 +110,52 @@ class Batch:
     rgb: Tensor | None
     text: Tensor
     weight: Tensor
+    clock: Tensor
     moved: Tensor | None = None
+    planned: Tensor | None = None
+
+    def time(self, patch: int) -> Tensor:
+        """What slots of ``patch`` frames are told of the time, (B, S, ``FEATURES``)."""
+        slots = 1 + (self.clock.shape[1] - 1) // patch
+        return self.clock[:, clock.slot_frames(slots, patch).astype(int)]
+
+    def packed(self) -> Batch:
+        """The same with as many channels as the richest body uses, each body's first: networks do not mind where a
+        marker lies."""
+        used = self.mask.argsort(dim=1, descending=True, stable=True)[:, : int(self.mask.sum(dim=1).max())]
+        points, moved, planned = (
+            None if x is None else x.take_along_dim(used[:, None, None, :, None], dim=3)
+            for x in (self.points, self.moved, self.planned)
+        )
+        assert points is not None
+        return replace(self, points=points, mask=self.mask.gather(1, used), moved=moved, planned=planned)
+
+
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """B windows of F frames of clips, in space.
+
+    Attributes:
+        rest: (B, C, 3) markers of the body at rest, in half sizes, body frame.
+        points: (B, F, C, 3) of the clip.
+        mask: (B, C) 1 for channels in use.
+        text: (B, T, width) float16.
+        turns: (B, F) where in its turn the motion is.
+        repeats: (B,) whether it turns round.
+        period: (B,) frames of a turn.
+        low: (B, F) row of each clip's poses at or before each frame.
+        mirrored: (B,) whether left and right have changed places.
+    """
+
+    rest: Tensor
+    points: Tensor
+    mask: Tensor
+    text: Tensor
+    turns: NDArray[np.float64]
+    repeats: NDArray[np.bool_]
+    period: NDArray[np.float64]
+    low: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +234,26 @@ class Batches:
         self.period = np.array([clip["period"] for clip in clips])
         self.rig = np.array([clip["rig"] for clip in clips])
         self.reversible = np.array([clip["backwards"] is not None for clip in clips])
+        self.cycles = [
+            cycle_of(
+                self.poses[clip["first"] : clip["first"] + clip["frames"], rigs[clip["rig"]]["channels"]]
+                .double()
+                .numpy(),
+                self.poses[rigs[clip["rig"]]["first"], rigs[clip["rig"]]["channels"]].double().numpy(),
+                clip["action"],
+                clip["period"],
+            )
+            for clip in clips
+        ]
         borrowed = np.array([clip.get("borrowed", False) for clip in clips])
+        self.repertoire: Repertoire | None = None
+        """By which batches' clips are planned."""
+        self.left_out = 0.0
+        """Probability that a clip is planned without those of its own rig, whose number in the repertoire is then that
+        in the bank."""
         self.own, self.borrowed = (balanced_weights(clips, group) for group in (~borrowed, borrowed))
         self.weights = torch.ones(len(clips))
+        self.waiting: dict[tuple[int, float], list[NDArray[np.int64]]] = defaultdict(list)
         self.text = encoded(captions, text, folder)
         self.cameras = orbit(np.zeros(3), index["room"], np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), size=1)
         self.projections = torch.from_numpy(self.cameras.matrices).float()
@@ -218,8 +288,8 @@ class Batches:
         self.weights = weights / (drawn * weights).sum()
 
     def times(self, clips: NDArray[np.int64], backwards: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """Fractional frame indices (B, F) within each clip: a random window, sped up or slowed down; loops go round,
-        other clips start and hold at their ends. Where ``backwards`` (B,), time runs to the clip's start."""
+        """Times (B, F) in frames since each clip's start: a random window, sped up or slowed down. Where ``backwards``
+        (B,), time runs to the clip's start."""
         speed = np.exp(self.random.uniform(-1, 1, len(clips)) * np.log(self.augmentation.speed))[:, None]
         steps = np.arange(self.frames) * speed
         last = (self.length[clips] - 1)[:, None].astype(float)
@@ -231,24 +301,61 @@ class Batches:
         times = start + steps
         if backwards is not None:
             times = np.where(backwards[:, None], last - times, times)
+        return times
+
+    def wound(self, times: NDArray[np.float64], clips: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Fractional frame indices (B, F) within each clip: loops go round, others start and hold at their ends."""
+        period, last = self.period[clips][:, None].astype(float), (self.length[clips] - 1)[:, None].astype(float)
         return np.where(period > 0, np.mod(times, np.maximum(period, 1.0)), np.clip(times, 0, last))
+
+    def _turns(
+        self,
+        clips: NDArray[np.int64],
+        times: NDArray[np.float64],
+        backwards: NDArray[np.bool_],
+        mirrored: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+        """``turns``, ``repeats`` and ``period`` of ``Motions``, at unwound ``times`` (B, F) of clips."""
+        cycles = [self.cycles[clip] for clip in clips]
+        period = np.array([cycle.period for cycle in cycles])
+        repeats = np.array([cycle.repeats for cycle in cycles])
+        begin = np.array(
+            [cycle.begin + 0.5 * (cycle.swaps and swap) for cycle, swap in zip(cycles, mirrored, strict=True)]
+        )
+        turns = times / period[:, None] + begin[:, None]
+        turns = np.where(backwards[:, None], np.where(repeats[:, None], -turns, 1 - turns), turns)
+        passed = np.abs(np.diff(times[:, :2], axis=1))[:, 0]
+        return turns, repeats, period / np.maximum(passed, 1e-6)
 
     def choose(self, batch: int, borrowed: float) -> NDArray[np.int64]:
         """Random clips (batch,), of which a share ``borrowed`` are borrowed ones."""
         return self.random.choice(len(self.clips), batch, p=self.odds(borrowed))
+
+    def share_borrowed(self, *, joint: bool) -> float:
+        """Of the clips in a batch."""
+        return 0.0 if joint else self.augmentation.borrowed
+
+    def alike(self, batch: int, borrowed: float) -> NDArray[np.int64]:
+        """``choose`` of bodies of about as many markers; what this batch leaves over waits for the next ones."""
+        waiting = self.waiting[batch, borrowed]
+        if not waiting:
+            chosen = self.choose(ALIKE * batch, borrowed)
+            markers = self.bodies.masks.sum(dim=1).numpy()[self.rig[chosen]]
+            groups = chosen[np.argsort(markers, kind="stable")].reshape(ALIKE, batch)
+            waiting.extend(self.random.permutation(groups))
+        return waiting.pop()
 
     def odds(self, borrowed: float) -> NDArray[np.float64]:
         """Probability (clips,) of each clip, of which a share ``borrowed`` are borrowed ones, where there are any."""
         share = borrowed if self.borrowed.any() else 0.0
         return (1 - share) * self.own + share * self.borrowed
 
-    def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
-        """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
-        if clips is None:
-            clips = self.choose(batch, 0.0 if joint else self.augmentation.borrowed)
-        change = self.augmentation
+    def move(self, clips: NDArray[np.int64], *, joint: bool = False) -> Motions:
+        """Random windows of ``clips`` (B,), of bodies of other proportions unless ``joint``."""
+        change, batch = self.augmentation, len(clips)
         backwards = self.reversible[clips] & (self.random.random(batch) < change.backwards)
-        times = self.times(clips, backwards)
+        unwound = self.times(clips, backwards)
+        times = self.wound(unwound, clips)
         low = np.floor(times).astype(np.int64)
         period, length = self.period[clips][:, None], self.length[clips][:, None]
         high = np.where(period > 0, (low + 1) % np.maximum(period, 1), np.minimum(low + 1, length - 1))
@@ -256,7 +363,7 @@ class Batches:
         base = self.first[clips][:, None]
         points = self.poses[base + low].float().lerp(self.poses[base + high].float(), blend)
         rest = self.poses[self.bodies.rest[self.rig[clips]]].float()
-        points = torch.cat([rest[:, None], points], dim=1)  # (B, 1 + F, C, 3)
+        points = torch.cat([rest[:, None], points], dim=1)
         mask = self.bodies.masks[self.rig[clips]]
         if not joint:
             points, mask = self._other_body(points, mask, self.rig[clips])
@@ -264,21 +371,62 @@ class Batches:
         flip = torch.from_numpy(mirrored)[:, None, None, None]
         points = torch.where(flip, points[:, :, self.mirror] * torch.tensor([-1.0, 1, 1]), points)
         mask = torch.where(flip[:, 0, 0], mask[:, self.mirror], mask)
+        text = self._texts(clips, backwards, mirrored)
+        turns, repeats, period = self._turns(clips, unwound, backwards, mirrored)
+        return Motions(points[:, 0], points[:, 1:], mask, text, turns, repeats, period, low, mirrored)
+
+    def draw(self, batch: int, views: int, *, joint: bool, clips: NDArray[np.int64] | None = None) -> Batch:
+        """A batch of ``batch`` samples with ``views`` of the four template views (1: a random one each)."""
+        if clips is None:
+            clips = self.choose(batch, self.share_borrowed(joint=joint))
+        motions = self.move(clips, joint=joint)
         chosen = (
             torch.from_numpy(self.random.integers(0, 4, (batch, 1))) if views == 1 else torch.arange(4).expand(batch, 4)
         )
-        rgb = self._pictures(clips, low, chosen.numpy(), mirrored) if joint else None
-        projections, texts = self.projections[chosen], self._texts(clips, backwards, mirrored)
+        rgb = self._pictures(clips, motions.low, chosen.numpy(), motions.mirrored) if joint else None
+        projections, standing = self.projections[chosen], motions.rest[:, None]
+        rest = project(standing, projections)
+
+        def drawn(points: Tensor) -> Tensor:
+            return drawn_at(project(points, projections), rest)
+
         moved = None
         if views > 1:
-            extent = (points[:, 0].amax(dim=1) - points[:, 0].amin(dim=1)).amax(dim=-1)
+            extent = (motions.rest.amax(dim=1) - motions.rest.amin(dim=1)).amax(dim=-1)
             steps = torch.cat([torch.eye(3), -torch.eye(3)])[None] * (TANGENT_STEP * extent)[:, None, None]
-            moved = project(points[:, :1] + steps[:, :, None], projections)
-        places = project(points, projections)
-        rest, clip = places[:, :, :1], places[:, :, 1:]
-        places = torch.cat([rest, drawn_at(clip, rest)], dim=2)
-        moved = None if moved is None else drawn_at(moved, rest)
-        return Batch(places, mask, rgb, texts, self.weights[clips], moved)
+            moved = drawn(standing + steps[:, :, None])
+        return Batch(
+            points=torch.cat([rest, drawn(motions.points)], dim=2),
+            mask=motions.mask,
+            rgb=rgb,
+            text=motions.text,
+            weight=self.weights[clips],
+            clock=torch.from_numpy(clock.told(motions.turns, motions.repeats, motions.period)),
+            moved=moved,
+            planned=None if self.repertoire is None else drawn(standing + self._planned(motions, clips)),
+        )
+
+    def _planned(self, motions: Motions, clips: NDArray[np.int64]) -> Tensor:
+        """(B, F, C, 3) how far from rest markers are planned to be, by what is said of each clip."""
+        assert self.repertoire is not None
+        moves = torch.zeros_like(motions.points)
+        for i, clip in enumerate(clips):
+            used = motions.mask[i] > 0
+            without = int(self.rig[clip]) if self.random.random() < self.left_out else None
+            plan = self.repertoire.plan(
+                motions.rest[i, used].double().numpy(),
+                motions.text[i].float().numpy(),
+                0,
+                without=without,
+                repeats=bool(motions.repeats[i]),
+            )
+            turns = (
+                motions.turns[i]
+                if plan.tempo.repeats == motions.repeats[i]
+                else plan.tempo.turns(np.arange(self.frames))
+            )
+            moves[i][:, used] = torch.from_numpy(plan.moves(turns)).float()
+        return moves
 
     def _other_body(self, points: Tensor, mask: Tensor, rigs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The same motion of a body of other proportions that faces a little aside and may lack a part."""
@@ -432,8 +580,20 @@ def drawn_motion(batch: Batch, space: LatentSpace) -> tuple[Tensor, Tensor, Tens
     """Pose latents of the template, those of a clip's frame that shows the rest pose, both (B, V, C, size, size), and
     what the clip's (B, V, F, C, size, size) differ by from these."""
     maps = draw_splats(batch.points, batch.mask, space)
-    at_rest = draw_splats(torch.full_like(batch.points[:, :, :1], 0.5), batch.mask, space)
+    at_rest = drawn_rest(batch, space)
     return maps[:, :, 0], at_rest[:, :, 0], maps[:, :, 1:] - at_rest
+
+
+def drawn_plan(batch: Batch, space: LatentSpace) -> Tensor | None:
+    """What the pose latents (B, V, F, C, size, size) of the planned clip differ by from those of the rest pose."""
+    if batch.planned is None:
+        return None
+    return draw_splats(batch.planned, batch.mask, space) - drawn_rest(batch, space)
+
+
+def drawn_rest(batch: Batch, space: LatentSpace) -> Tensor:
+    """Pose latents (B, V, 1, C, size, size) of a clip's frame that shows the rest pose."""
+    return draw_splats(torch.full_like(batch.points[:, :, :1], 0.5), batch.mask, space)
 
 
 def tangents(moved: Tensor, mask: Tensor, space: LatentSpace) -> Tensor:

@@ -33,7 +33,7 @@ from animax.motion.clip import Clip
 from animax.motion.retarget import retarget
 from animax.procedural.phrases import article
 from animax.views.camera import ROOM, orbit
-from animax_engine.dataset.bank import Source, fingerprint, is_stored, read_sources, source_clips, store, to_body
+from animax_engine.dataset.bank import Source, fingerprint, is_stored, read_sources, source_clips, store
 
 Array = NDArray[np.float64]
 
@@ -329,7 +329,7 @@ def _store_borrowed(target: Source, donors: list[Source], folder: Path, channels
             return f"{target.id}: kept"
         markers = choose_markers(_read(target)[0].rig, channels)
         for clip, entry, body in borrowed_clips(target, donors, count):
-            points = to_body(body.rig, markers.positions(body.rig.skeleton.globals(clip.pose)))
+            points = body.rig.to_body(markers.positions(body.rig.skeleton.globals(clip.pose)))
             if leaves_views(points):
                 continue
             rows = np.zeros((len(points), channels, 3), np.float16)

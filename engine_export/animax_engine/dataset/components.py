@@ -8,26 +8,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from animax_engine.dataset.batches import Batches, drawn_motion, picture_latents
+from animax_engine.dataset.batches import Batches, drawn_motion, drawn_plan, picture_latents
 from animax_engine.network import SMALLEST_VARIANCE, PrincipalComponents, VideoPoseTransformer
 
 OVERSAMPLING = 8
 """Directions beyond those wanted, so that the last of these are exact too (Halko et al. 2011, § 1.3)."""
 
 
-def principal_components(
-    draw: Callable[[], tuple[Tensor, Tensor, Tensor]], components: PrincipalComponents, draws: int
-) -> tuple[Tensor, Tensor]:
-    """Basis (K, width of a part) and variances (2, K), of first slots and of the others, of ``draws`` times what
-    ``draw`` gives. About zero, not the mean: zero is the rest pose. First slots, which hold a single frame, have no say
-    in the basis.
+Draw = Callable[[], tuple[Tensor, Tensor, Tensor]]
+"""Random samples: latents (B, V, F, C, H, W) less those of the rest pose or of a plan, what each counts (B,), and which
+of the components' places (B, P) are in use."""
 
-    Args:
-        draw: random samples: latents (B, V, F, C, H, W) less those of the rest pose, what each counts (B,), and which
-            of the components' places (B, P) are in use.
-        components: of which kind they are to be.
-        draws: how often.
-    """
+
+def principal_components(draw: Draw, components: PrincipalComponents, draws: int) -> Tensor:
+    """Basis (K, width of a part) of ``draws`` times what ``draw`` gives. About zero, not the mean: zero is the rest
+    pose. First slots, which hold a single frame, have no say in it."""
+    _, patches = drawn_patches(draw, components, draws)
+    wanted = components.stream.components
+    _, _, vectors = torch.svd_lowrank(patches, q=min(wanted + OVERSAMPLING, *patches.shape), niter=4)
+    return vectors[:, :wanted].T.contiguous()
+
+
+def variances(draw: Draw, components: PrincipalComponents, basis: Tensor, draws: int) -> Tensor:
+    """(2, K) variance about zero along a basis, of first slots and of the others."""
+    return torch.stack([variance(patches, basis) for patches in drawn_patches(draw, components, draws)])
+
+
+def drawn_patches(draw: Draw, components: PrincipalComponents, draws: int) -> tuple[Tensor, Tensor]:
+    """Patches (N, width of a part) that are in use, of first slots and of the others."""
     firsts, others = [], []
     for _ in range(draws):
         latents, weight, used = draw()
@@ -35,10 +43,7 @@ def principal_components(
         patches = patches.movedim(3, 1)[used]  # (parts in use, V, S, width)
         firsts.append(patches[:, :, 0].flatten(0, 1))
         others.append(patches[:, :, 1:].flatten(0, 2))
-    patches, wanted = torch.cat(others), components.stream.components
-    _, _, vectors = torch.svd_lowrank(patches, q=min(wanted + OVERSAMPLING, *patches.shape), niter=4)
-    basis = vectors[:, :wanted].T.contiguous()
-    return basis, torch.stack([variance(torch.cat(firsts), basis), variance(patches, basis)])
+    return torch.cat(firsts), torch.cat(others)
 
 
 def variance(patches: Tensor, basis: Tensor) -> Tensor:
@@ -47,9 +52,15 @@ def variance(patches: Tensor, basis: Tensor) -> Tensor:
 
 
 def fit_components(
-    network: VideoPoseTransformer, batches: Batches, streams: Sequence[str], draws: int = 40, batch: int = 256
+    network: VideoPoseTransformer,
+    batches: Batches,
+    streams: Sequence[str],
+    draws: int = 40,
+    batch: int = 256,
 ) -> None:
     """Set the components of some ``streams`` of ``network`` from random single-view samples.
+
+    The basis is that of the motion; variances are of what differs from the plan, where there is one.
 
     Args:
         network: whose components are set.
@@ -63,6 +74,11 @@ def fit_components(
         drawn = batches.draw(batch, 1, joint=False)
         return drawn_motion(drawn, batches.space)[2], drawn.weight, drawn.mask > 0
 
+    def unplanned() -> tuple[Tensor, Tensor, Tensor]:
+        drawn = batches.draw(batch, 1, joint=False)
+        motion, plan = drawn_motion(drawn, batches.space)[2], drawn_plan(drawn, batches.space)
+        return motion if plan is None else motion - plan, drawn.weight, drawn.mask > 0
+
     def rgb() -> tuple[Tensor, Tensor, Tensor]:
         pictures = batches.draw(batch, 1, joint=True).rgb
         assert pictures is not None
@@ -72,7 +88,8 @@ def fit_components(
     for name in streams:
         components = network.components[name]
         assert isinstance(components, PrincipalComponents)
-        if name == "pose":
-            components.fit(*principal_components(pose, components, draws // 4))
-        elif batches.rgb is not None:
-            components.fit(*principal_components(rgb, components, draws))
+        if name == "rgb" and batches.rgb is None:
+            continue
+        all_of_it, left, count = (pose, unplanned, draws // 4) if name == "pose" else (rgb, rgb, draws)
+        basis = principal_components(all_of_it, components, count)
+        components.fit(basis, variances(left, components, basis, count))

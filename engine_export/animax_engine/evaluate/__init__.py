@@ -8,6 +8,7 @@ from importlib import import_module
 SUITES = {
     "--oracle": "oracle",
     "--generation": "generation",
+    "--plans": "plans",
     "--denoising": "denoising",
     "--retargeting": "retargeting",
     "--duration": "duration",
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> int:
             f"usage: animax-engine evaluate ({' | '.join(SUITES)}) ...\n"
             "  --oracle      true poses through draw, decode, triangulation and rotations\n"
             "  --generation  clips made from the captions of real ones\n"
+            "  --plans       what clips are planned to be, before any network\n"
             "  --denoising   what one call of the network explains at each noise level\n"
             "  --retargeting clips of one rig on another against its author's own\n"
             "  --duration    whether the end of a long clip is like its beginning",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from animax.diffusion.text import TextEncoder
-from animax_engine.dataset.batches import UNCHANGED, Batches, drawn_motion, shared_noise
+from animax_engine.dataset.batches import UNCHANGED, Batches, drawn_motion, drawn_plan, shared_noise
 from animax_engine.export import read_network
 from animax_engine.network import VideoPoseTransformer
 
@@ -49,14 +49,16 @@ def explained(
     energy = (motion * used).square().sum()
     slots = 1 + (clean.shape[2] - 1) // network.config.pose.patch[0]
     rays = batches.rays().expand(samples, -1, -1, -1, -1) if views > 1 else None
-    text = batch.text.float()
+    text, time = batch.text.float(), batch.time(network.config.pose.patch[0])
+    plan = drawn_plan(batch, batches.space)
+    plan = None if plan is None else at_rest[:, :, None] + plan
     for level in LEVELS:
         noisy = (1 - level) * clean + level * noise
         sigma = torch.full((samples, slots), level)
 
         def share(prompt: torch.Tensor, noisy: torch.Tensor = noisy, sigma: torch.Tensor = sigma) -> float:
             with torch.inference_mode():
-                _, made = network(None, noisy, None, template, sigma, prompt, rays)
+                _, made = network(None, noisy, None, template, sigma, prompt, rays, time, plan)
             return float(1 - ((made.float() - clean) * used).square().sum() / energy)
 
         yield Explained(level, share(text), share(torch.zeros_like(text)), share(text.roll(1, 0)))

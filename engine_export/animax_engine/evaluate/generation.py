@@ -26,7 +26,7 @@ from animax.motion.travel import remove_travel
 from animax.pipeline import animate
 from animax.request import Request
 from animax.views.camera import Cameras
-from animax_engine.dataset.bank import Source, read_sources, source_clips, to_body
+from animax_engine.dataset.bank import Source, read_sources, source_clips
 from animax_engine.evaluate.measures import interval, jerk, moved, seam, spread
 from animax_engine.evaluate.prompts import NONSENSE, PARAPHRASES
 from animax_engine.evaluate.retrieval import Track, rank_of
@@ -86,7 +86,7 @@ class Subject:
 
     def points(self, clip: Clip) -> Array:
         """Markers (F, M, 3) in the body frame."""
-        return to_body(self.rig, self.markers.positions(self.rig.skeleton.globals(clip.pose)))
+        return self.rig.to_body(self.markers.positions(self.rig.skeleton.globals(clip.pose)))
 
 
 @dataclass(frozen=True)
@@ -270,12 +270,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
     parser.add_argument("--guidance", type=float, help="default: the model's own")
     parser.add_argument("--spacing", choices=SPACINGS, help="of the noise levels; default: the model's own")
+    parser.add_argument("--boldness", type=float, help="against the plan; default: the model's own")
     parser.add_argument("--apart", action="store_true", help="views do not share their noise")
     parser.add_argument("--csv", type=Path, help="write a line a clip")
     args = parser.parse_args(argv)
     model = load_model(args.model)
     if args.spacing:
         model = replace(model, schedule=replace(model.schedule, spacing=args.spacing))
+    if args.boldness is not None:
+        model = replace(model, schedule=replace(model.schedule, boldness=args.boldness))
     if args.apart and isinstance(model.space, LatentSpace):
         model = replace(model, space=Apart(**vars(model.space)))
     random = np.random.default_rng(0)

@@ -97,3 +97,13 @@ class Rig:
         """Diagonal of ``rest_box``: the D by which all errors are divided."""
         low, high = self.rest_box
         return float(np.linalg.norm(high - low))
+
+    def to_body(self, points: Array) -> Array:
+        """World points (..., 3) in the body frame: from the middle of ``rest_box``, along ``Stance.axes``, in half
+        sizes."""
+        low, high = self.rest_box
+        return (points - (low + high) / 2) @ self.stance.axes.T / (self.size / 2)
+
+    def moves_from_body(self, moves: Array) -> Array:
+        """Differences (..., 3) between points of the body frame, in world space."""
+        return moves @ self.stance.axes * (self.size / 2)

@@ -74,9 +74,12 @@ class StepBatcher:
         sigma: Latents,
         text: Latents,
         rays: Latents,
+        clock: Latents | None = None,
+        plan: Latents | None = None,
     ) -> tuple[Latents, Latents]:
         """See ``Denoiser``. An error of the network reaches those whom it concerns and nobody else."""
-        arrays = (rgb, pose, template_rgb, template_pose, sigma, text, rays)
+        arrays = [rgb, pose, template_rgb, template_pose, sigma, text, rays]
+        arrays += [array for array in (clock, plan) if array is not None]  # there is no plan without a clock
         call = object()
         samples = [_Sample(call, tuple(array[i : i + 1] for array in arrays)) for i in range(len(pose))]
         with self._changed:

@@ -14,15 +14,19 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from animax.diffusion.batching import StepBatcher
+from animax.diffusion.clock import FEATURES
 from animax.diffusion.sampler import Denoiser, Latents
 from animax.diffusion.tensorrt_cache import EngineCache, EngineKey, this_device
 from animax.errors import EngineError, OptionError
+from animax.views.splat import spline_weights
 
 log = logging.getLogger(__name__)
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 """Names that a user gives, and ONNX Runtime's."""
 INPUTS = ("rgb", "pose", "template_rgb", "template_pose", "sigma", "text", "rays")
+CLOCK, PLAN = "clock", "plan"
+"""Further inputs, in this order after the others, of networks that are told the time and given a plan."""
 OUTPUTS = ("clean_rgb", "clean_pose")
 TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
 """Of a graph's inputs."""
@@ -275,11 +279,25 @@ class OnnxDenoiser:
         sigma: Latents,
         text: Latents,
         rays: Latents,
+        clock: Latents | None = None,
+        plan: Latents | None = None,
     ) -> tuple[Latents, Latents]:
         """See ``Denoiser``."""
-        values = (rgb, pose, template_rgb, template_pose, sigma, text, rays)
-        clean_rgb, clean_pose = self._graph(**dict(zip(INPUTS, values, strict=True)))
+        values = dict(zip(INPUTS, (rgb, pose, template_rgb, template_pose, sigma, text, rays), strict=True))
+        if CLOCK in self._graph.inputs:
+            values[CLOCK] = np.zeros((*sigma.shape, FEATURES), np.float32) if clock is None else clock
+        if PLAN in self._graph.inputs:
+            values[PLAN] = at_rest(template_pose, pose.shape[2]) if plan is None else plan
+        clean_rgb, clean_pose = self._graph(**values)
         return clean_rgb, clean_pose
+
+
+def at_rest(template_pose: Latents, frames: int) -> Latents:
+    """Pose latents (B, V, F, C, h, w) of a clip that shows the rest pose: every splat of the template (B, V, C, h, w)
+    in the middle of its map."""
+    along = spline_weights(np.array(template_pose.shape[-1] / 2), template_pose.shape[-1]).astype(np.float32)
+    still = template_pose.sum(axis=(-2, -1), keepdims=True) * (along[:, None] * along)
+    return np.repeat(still[:, :, None], frames, axis=2)
 
 
 def _first_line(error: Exception) -> str:

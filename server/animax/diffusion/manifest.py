@@ -14,7 +14,7 @@ from typing import Any
 from animax.diffusion.sampler import SPACINGS
 from animax.errors import ModelError
 
-FORMAT = "animax-model-3"
+FORMAT = "animax-model-4"
 MANIFEST = "manifest.json"
 CODECS = ("splat", "rgb")
 """Pose-map codecs that this version can decode."""
@@ -91,8 +91,10 @@ class Manifest:
         spacing: of the noise levels, see ``Schedule``.
         shift: likewise.
         guidance_image: weight of the template views; 1 leaves their guidance out.
+        boldness: of what the network says differs from a plan, the share that is taken, see ``Schedule``.
         video: for the codec rgb alone.
         prompt: None: the text encoder that comes with the package.
+        repertoire: file of a ``Repertoire``; None: the network is given no plan and not told the time.
     """
 
     name: str
@@ -115,8 +117,10 @@ class Manifest:
     spacing: str = "flow"
     shift: float = 1.0
     guidance_image: float = 1.0
+    boldness: float = 1.0
     video: VideoFiles | None = None
     prompt: PromptFiles | None = None
+    repertoire: str | None = None
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -129,6 +133,7 @@ class Manifest:
         parts = [name for name in self.graphs if name != self.file]
         if graph == self.file:
             parts += [self.prompt.tokenizer] if self.prompt else []
+            parts += [self.repertoire] if self.repertoire else []
             taken = {name for part in parts for name in (part, *self._beside(part))}
             return [graph, *sorted(set(self.files) - taken - {graph})]
         return [graph, *self._beside(graph)]
@@ -214,6 +219,9 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
             raise ModelError(f"{title}: {name} is {part!r}; accepted: an object")
         known[name] = None if part is None else kind(**_plain(kind, part, f"{title}: {name}"))
 
+    if values.get("repertoire") is not None:
+        known["repertoire"] = values["repertoire"]
+
     def refuse(field: str, accepted: str) -> ModelError:
         return ModelError(f"{title}: {field} is {values.get(field)!r}; accepted: {accepted}")
 
@@ -228,6 +236,8 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
             f"{title}: channels, pose_size and rgb_size are {known['channels']}, {known['pose_size']} and "
             f"{known['rgb_size']}; accepted with the codec rgb: 3 and equal sizes"
         )
+    if not isinstance(known.get("repertoire", ""), str):
+        raise refuse("repertoire", "a file name")
     if known["spacing"] not in SPACINGS:
         raise refuse("spacing", " or ".join(SPACINGS))
     if known["views"] != VIEWS:
@@ -247,6 +257,7 @@ def _checked(values: dict[str, Any], folder: str) -> Manifest:
             raise ModelError(f"{title}: files[{name!r}] is {entry!r}; accepted: sha256 and size") from error
     manifest = Manifest(**{**known, "files": entries})
     named = [*manifest.graphs, *([manifest.prompt.tokenizer] if manifest.prompt else [])]
+    named += [manifest.repertoire] if manifest.repertoire is not None else []
     for name in named:
         if name not in entries or named.count(name) > 1:
             raise ModelError(

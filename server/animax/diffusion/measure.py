@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from animax.diffusion.batching import StepBatcher
-from animax.diffusion.engine import INPUTS, OnnxDenoiser, OnnxGraph, default_threads, input_shapes
+from animax.diffusion.engine import OnnxDenoiser, OnnxGraph, default_threads, input_shapes
 from animax.diffusion.model import load_model
 from animax.diffusion.registry import model_folder
 from animax.diffusion.sampler import Denoiser, Latents
@@ -24,9 +24,9 @@ BATCHES = (1, 2, 4, 8)
 
 
 def example(network: Path, batch: int, seed: int = 0) -> list[Latents]:
-    """Random inputs of a network, in the order of ``INPUTS``."""
-    random, shapes = np.random.default_rng(seed), input_shapes(network)
-    fixed = [[size for size in shapes[name] if isinstance(size, int)] for name in INPUTS]
+    """Random inputs of a network, in its order, which is that of a ``Denoiser``'s arguments."""
+    random = np.random.default_rng(seed)
+    fixed = [[size for size in shape if isinstance(size, int)] for shape in input_shapes(network).values()]
     return [random.random((batch, *shape), np.float32) for shape in fixed]
 
 

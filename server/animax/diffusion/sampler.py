@@ -12,19 +12,28 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from animax.diffusion.clock import Tempo, slot_frames
 from animax.errors import Cancelled, GenerationError, OptionError
 
 Latents = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Planned = Callable[[NDArray[np.float64]], Latents]
+"""Pose latents (V, F, C, h, w) of a planned motion at turns (F,)."""
 
 
 TURN = 0.381966
 """Part of a loop that each step turns on from the one before: the golden section, so that no place comes back soon."""
+
+
+LED = 12.0
+"""Frames over which a plan comes from what is given."""
+GOING_BACK = 0.3
+"""Share of a loop in which a motion that does not turn round goes back to its beginning."""
 
 
 SPACINGS = ("flow", "log_snr")
@@ -124,6 +133,8 @@ class Condition:
         rays: (V, 6, h, w) Plücker rays.
         text: (T, width) states of the prompt.
         tangents: (V, C, 3, h, w) along which the views share their noise, see ``Space.tangents``; None: they do not.
+        tempo: of the motion that the prompt asks for; None: the network is not told the time.
+        plan: of the motion that the prompt asks for, of networks that are given one; it takes a ``tempo``.
     """
 
     rgb: Latents
@@ -132,6 +143,28 @@ class Condition:
     rays: Latents
     text: Latents
     tangents: Latents | None = None
+    tempo: Tempo | None = None
+    plan: Planned | None = None
+
+    @property
+    def prompt(self) -> Change:
+        """The first prompt."""
+        return Change(0, self.text, self.tempo, self.plan)
+
+
+class Change(NamedTuple):
+    """Another prompt on the way.
+
+    Attributes:
+        at: its first frame.
+        text: (T, width) its states.
+        tempo, plan: see ``Condition``.
+    """
+
+    at: int
+    text: Latents
+    tempo: Tempo | None = None
+    plan: Planned | None = None
 
 
 class Denoiser(Protocol):
@@ -146,6 +179,8 @@ class Denoiser(Protocol):
         sigma: Latents,
         text: Latents,
         rays: Latents,
+        clock: Latents | None = None,
+        plan: Latents | None = None,
     ) -> tuple[Latents, Latents]:
         """The clean latents (rgb, pose) that the network predicts."""
 
@@ -164,6 +199,7 @@ class Schedule:
         history: slots that a following window takes over from the one before.
         guidance_image: weight of the template views; likewise.
         packed: a slot's frames share one latent frame, as behind a video VAE. Else every frame has its own.
+        boldness: of what the network says differs from a plan, the share that is taken.
     """
 
     steps: int
@@ -175,6 +211,7 @@ class Schedule:
     history: int = 3
     guidance_image: float = 1.0
     packed: bool = False
+    boldness: float = 1.0
 
     def sigmas(self) -> NDArray[np.float64]:
         """(steps + 1,) noise levels from 1 to 0."""
@@ -221,31 +258,53 @@ class Window:
         begin: first new frame.
         end: one past the last frame that is kept.
         history: frames before ``begin`` that are taken over.
-        text: (T, width) states of the prompt.
+        prompt: what is asked for.
     """
 
     begin: int
     end: int
     history: int
-    text: Latents
+    prompt: Change
+
+    def clock(self, schedule: Schedule) -> Latents | None:
+        """What the network is told of the time in each slot."""
+        tempo = self.prompt.tempo
+        if tempo is None:
+            return None
+        return tempo.told(self._first + slot_frames(schedule.slots[-1] + 1, schedule.patch))
+
+    def planned(self, schedule: Schedule) -> Latents | None:
+        """Pose latents (V, F, C, h, w) of what is planned."""
+        tempo, plan = self.prompt.tempo, self.prompt.plan
+        return (
+            None
+            if tempo is None or plan is None
+            else plan(tempo.turns(self._first + np.arange(float(schedule.frames))))
+        )
+
+    @property
+    def _first(self) -> int:
+        """Frame that the window begins with, since its prompt's."""
+        return self.begin - self.history - self.prompt.at
 
 
-def plan(
-    frames: int, schedule: Schedule, text: Latents, changes: Sequence[tuple[int, Latents]] = (), *, even: bool = False
+def windows_of(
+    frames: int, schedule: Schedule, first: Change, changes: Sequence[Change] = (), *, even: bool = False
 ) -> list[Window]:
     """The windows of a clip: one after another, a new one at every change of the prompt.
 
     Args:
         frames: of the clip.
         schedule: see ``Schedule``.
-        text: states of the first prompt.
-        changes: first frame and states of every later prompt, by rising frame.
+        first: the first prompt.
+        changes: every later one, by rising frame.
         even: share the frames out evenly over the windows, so that the last one has room to arrive at a pinned pose.
     """
     out: list[Window] = []
-    stretches = [(0, text), *((at, states) for at, states in changes if at < frames)]
-    ends = [at for at, _ in stretches[1:]] + [frames]
-    for (begin, states), end in zip(stretches, ends, strict=True):
+    stretches = [first, *(change for change in changes if change.at < frames)]
+    ends = [change.at for change in stretches[1:]] + [frames]
+    for prompt, end in zip(stretches, ends, strict=True):
+        begin = prompt.at
         while begin < end:
             slots = min(schedule.history, 1 + (begin - 1) // schedule.patch) if begin else 0
             history = 1 + (slots - 1) * schedule.patch if slots else 0
@@ -257,7 +316,7 @@ def plan(
                 full = schedule.frames - schedule.history_frames
                 more = -((fresh - left) // full)
                 fresh = max(-(-left // (1 + more)), left - more * full)
-            out.append(Window(begin, min(begin + fresh, end), history, states))
+            out.append(Window(begin, min(begin + fresh, end), history, prompt))
             begin += fresh
     return out
 
@@ -270,7 +329,7 @@ def sample(
     schedule: Schedule,
     *,
     known: Known | None = None,
-    changes: Sequence[tuple[int, Latents]] = (),
+    changes: Sequence[Change] = (),
     loop: bool = False,
     history: Callable[[Sequence[Take], int], Sample] = latest,
     on_step: Callable[[int, int], None] | None = None,
@@ -285,7 +344,7 @@ def sample(
         seed: of the noise.
         schedule: see ``Schedule``.
         known: what is given of the clip, F frames; the result has it unchanged.
-        changes: first frame and text states of every later prompt, by rising frame.
+        changes: every later prompt, by rising frame.
         loop: the frame after the last is the first (see ``_sample_loop``).
         history: the clip's last frames as latents of a window's beginning; behind a VAE they are encoded anew.
         on_step: called with the step just done (from 1) and the steps in all.
@@ -299,7 +358,7 @@ def sample(
     if loop:
         return [_sample_loop(denoiser, condition, frames, random, schedule, known, on_step, should_stop)]
     pinned = known is not None and bool(known.whole(condition.channels)[1:].any())
-    windows = plan(frames, schedule, condition.text, changes, even=pinned)
+    windows = windows_of(frames, schedule, condition.prompt, changes, even=pinned)
     takes: list[Take] = []
     for number, window in enumerate(windows):
 
@@ -310,10 +369,11 @@ def sample(
         past = history(takes, window.history) if window.history else None
         made = sample_window(
             denoiser,
-            replace(condition, text=window.text),
+            condition,
             given_of(window, past, known, schedule, condition),
             random,
             schedule,
+            Asked.of(window, schedule),
             report,
             should_stop,
         )
@@ -382,6 +442,52 @@ def nothing_known(condition: Condition, frames: int) -> Known:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the network is told of what a window is to show, beside the rig.
+
+    Attributes:
+        text: (T, width) states of the prompt.
+        clock: (S, n) of the time in each slot, of networks that are told it.
+        planned: (V, F, C, h, w) pose latents of what is planned, of networks that are given a plan.
+    """
+
+    text: Latents
+    clock: Latents | None = None
+    planned: Latents | None = None
+
+    @classmethod
+    def of(cls, window: Window, schedule: Schedule) -> Asked:
+        """Of a window by itself."""
+        return cls(window.prompt.text, window.clock(schedule), window.planned(schedule))
+
+
+def led(planned: Latents | None, given: Known | None) -> Latents | None:
+    """The plan (V, F, C, h, w), led to what is ``given``: where that is not as planned, the plan comes from there and
+    goes there over ``LED`` frames (inertial blending, Bollo 2018, "Inertialization", GDC)."""
+    if planned is None or given is None or not given.pose.any():
+        return planned
+    frames = np.arange(len(given.pose))
+    off = np.where(given.pose[..., None, None], given.latents.pose - planned, 0)
+    out = planned.copy()
+    for known in np.unique(given.pose, axis=1).T:  # channels that are given in the same frames
+        at = np.flatnonzero(known)
+        if not len(at) or len(at) == len(frames):
+            continue
+        which = (given.pose == known[:, None]).all(axis=0)
+        after = np.searchsorted(at, frames).clip(max=len(at) - 1)
+        sides = np.stack([at[(after - 1).clip(min=0)], at[after]])  # the given frames next to each
+        share = (1 - np.abs(sides - frames) / LED).clip(min=0) ** 2
+        share[1, sides[0] == sides[1]] = 0
+        share /= np.maximum(share.sum(axis=0), 1)
+        moved = sum(
+            part[:, None, None, None].astype(np.float32) * off[:, side][:, :, which]
+            for part, side in zip(share, sides, strict=True)
+        )
+        out[:, :, which] += np.where(known[:, None, None, None], 0, moved)
+    return out
+
+
 class Solver:
     """DPM-Solver++ of second order with two steps' predictions (Lu et al. 2022, arXiv 2211.01095, algorithm 2), for
     rectified flow: the prediction is carried on as a line over the log of the signal-to-noise ratio (1 − σ) / σ.
@@ -415,10 +521,12 @@ def sample_window(
     given: Known | None,
     random: np.random.Generator,
     schedule: Schedule,
+    asked: Asked,
     report: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Sample:
     """One window: history and new frames, with what is ``given`` of them unchanged."""
+    asked = replace(asked, planned=led(asked.planned, given))
     noise = _noise(condition, schedule.latents, random)
     noisy_slots = _noisy_slots(given, condition, schedule)
     whole = noisy_slots[schedule.slots] == 0
@@ -428,11 +536,41 @@ def sample_window(
         _check_stop(should_stop, step, schedule)
         if given is not None:
             z = _imposed(z, given, noise, whole, now)
-        clean = _finite(predict(z, (noisy_slots * now).astype(np.float32)), step)
+        clean = _finite(predict(z, (noisy_slots * now).astype(np.float32), asked), step)
         z = solver.step(z, clean, now, after)
         if report is not None:
             report(step)
-    return _finished(z, given, condition)
+    z = _finished(z, given, condition)
+    if schedule.packed:
+        return z
+    return _finished(Sample(z.rgb, joined_slots(z.pose, schedule.slots, whole)), given, condition)
+
+
+def joined_slots(pose: Latents, slots: IntArray, given: NDArray[np.bool_]) -> Latents:
+    """Pose latents (V, F, ...) that go on from slot to slot: a network says each slot's motion by itself, and where one
+    ends and the next begins they differ by some of its error.
+
+    The step between two slots is to be the mean of the steps before and after. What it differs by is taken off both
+    sides, fading towards the middles of the slots; off one side alone, fading towards its end, where the other's frames
+    are ``given`` (F,) or a single one.
+    """
+    out = pose.copy()
+    for at in np.flatnonzero(np.diff(slots)) + 1:
+        before, after = np.flatnonzero(slots == slots[at - 1]), np.flatnonzero(slots == slots[at])
+        if len(after) < 2 or (given[at] and given[at - 1]):
+            continue
+        steps = [pose[:, after[1]] - pose[:, after[0]]]
+        if len(before) > 1:
+            steps.append(pose[:, before[-1]] - pose[:, before[-2]])
+        off = pose[:, at] - pose[:, at - 1] - sum(steps) / np.float32(len(steps))
+        both = len(before) > 1 and not given[at - 1] and not given[at]
+        sides = [(before[::-1], 1)] if given[at] else [(after, -1)] if not both else [(before[::-1], 1), (after, -1)]
+        for frames, sign in sides:
+            count = len(frames) // 2 if both else len(frames)
+            fade = 1 - (np.arange(count, dtype=np.float32) + 0.5) / count
+            share = np.float32(sign * (0.5 if both else 1.0))
+            out[:, frames[:count]] += share * off[:, None] * fade.reshape(1, -1, *[1] * (pose.ndim - 2))
+    return out
 
 
 def _sample_loop(
@@ -464,6 +602,9 @@ def _sample_loop(
     if schedule.packed:
         weight[0] = 0
     predict = _guided(denoiser, condition, schedule)
+    tempo = None if condition.tempo is None else condition.tempo.looped(frames)
+    slots = slot_frames(schedule.slots[-1] + 1, schedule.patch)
+    planned = _planned_loop(condition.prompt, frames)
     z, solver = noise, Solver()
     for step, (now, after) in enumerate(pairwise(schedule.sigmas()), start=1):
         turn = round(length * ((step - 1) * TURN % 1.0))
@@ -476,7 +617,10 @@ def _sample_loop(
             noisy_slots = _noisy_slots(given, condition, schedule)
             if given is not None:
                 seen = _imposed(seen, given, noise[at], noisy_slots[schedule.slots] == 0, now)
-            made = _finite(predict(seen, (noisy_slots * now).astype(np.float32)), step)
+            clock = None if tempo is None else tempo.told((start + turn + slots) % frames)
+            shown = led(None if planned is None else planned[:, at], given)
+            asked = Asked(condition.text, clock, shown)
+            made = _finite(predict(seen, (noisy_slots * now).astype(np.float32), asked), step)
             np.add.at(total, at, weight)
             for views in range(len(z.pose)):
                 np.add.at(clean.rgb[views], at, weight[:, None, None, None] * made.rgb[views])
@@ -486,6 +630,22 @@ def _sample_loop(
         share = total[:, None, None, None]
         z = solver.step(z, Sample(clean.rgb / share, clean.pose / share), now, after)
     return Take(_finished(z, known, condition), 0, frames, loop=True)
+
+
+def _planned_loop(prompt: Change, frames: int) -> Latents | None:
+    """Pose latents (V, F, C, h, w) of what is planned for a loop: whole turns of a motion that turns round; another is
+    done once, and goes back to where it began."""
+    if prompt.tempo is None or prompt.plan is None:
+        return None
+    at = np.arange(float(frames))
+    planned = prompt.plan(prompt.tempo.looped(frames).turns(at))
+    if prompt.tempo.repeats:
+        return planned
+    back = ((at / frames - (1 - GOING_BACK)) / GOING_BACK).clip(0, 1)
+    back = back * back * (3 - 2 * back)
+    gap = planned[:, :1] - planned[:, -1:]
+    closed: Latents = planned + back.astype(np.float32)[:, None, None, None] * gap
+    return closed
 
 
 def _noise(condition: Condition, frames: int, random: np.random.Generator) -> Sample:
@@ -537,7 +697,7 @@ def _check_stop(should_stop: Callable[[], bool] | None, step: int, schedule: Sch
         raise Cancelled(f"cancelled before denoising step {step} of {schedule.steps}")
 
 
-def _guided(denoiser: Denoiser, condition: Condition, schedule: Schedule) -> Callable[[Sample, Latents], Sample]:
+def _guided(denoiser: Denoiser, condition: Condition, schedule: Schedule) -> Callable[[Sample, Latents, Asked], Sample]:
     """The prediction with classifier-free guidance on template views and prompt, the parts of it in one batch:
 
     x̂ = x̂(∅, ∅) + guidance_image · (x̂(image, ∅) − x̂(∅, ∅)) + guidance · (x̂(image, prompt) − x̂(image, ∅))
@@ -560,7 +720,7 @@ def _guided(denoiser: Denoiser, condition: Condition, schedule: Schedule) -> Cal
         return np.repeat(array[None], batch, axis=0)
 
     template_rgb, template_pose = told(condition.rgb, 0), told(condition.pose, 0)
-    text, rays = told(condition.text, 1), repeated(condition.rays)
+    rays = repeated(condition.rays)
 
     def mixed(made: Latents) -> Latents:
         out: Latents = made[0]
@@ -570,8 +730,21 @@ def _guided(denoiser: Denoiser, condition: Condition, schedule: Schedule) -> Cal
             out = made[2] + image * (made[1] - made[2]) + prompt * (made[0] - made[1])
         return out
 
-    def predict(z: Sample, sigma: Latents) -> Sample:
-        made = denoiser(repeated(z.rgb), repeated(z.pose), template_rgb, template_pose, repeated(sigma), text, rays)
-        return Sample(*(mixed(latents) for latents in made))
+    def predict(z: Sample, sigma: Latents, asked: Asked) -> Sample:
+        further = (repeated(array) for array in (asked.clock, asked.planned) if array is not None)
+        made = denoiser(
+            repeated(z.rgb),
+            repeated(z.pose),
+            template_rgb,
+            template_pose,
+            repeated(sigma),
+            told(asked.text, 1),
+            rays,
+            *further,
+        )
+        rgb, pose = (mixed(latents) for latents in made)
+        if asked.planned is not None:
+            pose = asked.planned + np.float32(schedule.boldness) * (pose - asked.planned)
+        return Sample(rgb, pose)
 
     return predict
