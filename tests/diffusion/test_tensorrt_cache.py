@@ -293,7 +293,7 @@ def test_shapes_of_the_shipped_network():
     from animax.diffusion.registry import model_folder
 
     shapes = engine.input_shapes(model_folder("embedded") / "denoiser.onnx")
-    assert list(shapes) == [*engine.INPUTS, engine.CLOCK]
+    assert list(shapes) == [*engine.INPUTS, engine.CLOCK, engine.PLAN]
     assert all(
         not isinstance(shape[0], int) and all(isinstance(n, int) for n in shape[1:]) for shape in shapes.values()
     )
