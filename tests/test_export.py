@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +25,10 @@ from animax_engine.export import (  # noqa: E402
     Defaults,
     example_inputs,
     inputs_of,
+    network_of,
     read_network,
     read_state,
+    repertoire_in,
     to_onnx,
     write_folder,
 )
@@ -310,3 +312,12 @@ def test_all_precisions_are_compared_in_one_table(traced, monkeypatch):
     assert [row.split()[0] for row in rows[1:]] == ["fp32", "fp16", "bf16", "int8"]
     assert all(row.endswith("yes") for row in rows[1:4])
     assert "TensorRT has no such operator" in rows[4]
+
+
+def test_the_shipped_model_can_be_trained_on_with_its_repertoire():
+    state = read_state("embedded")
+    repertoire, shipped = repertoire_in(state), load_model("embedded", provider="cpu", threads=1).repertoire
+    assert network_of(state, "embedded").config.plan
+    assert repertoire.is_whole()
+    for field in fields(repertoire):
+        np.testing.assert_array_equal(getattr(repertoire, field.name), getattr(shipped, field.name))

@@ -233,7 +233,7 @@ def read_state(source: str | Path) -> dict[str, Any]:
         "room": manifest["room"],
     }
     if manifest.get("repertoire"):
-        state["repertoire"] = stored(read_repertoire(folder / manifest["repertoire"]))
+        state["repertoire"] = repertoire_state(read_repertoire(folder / manifest["repertoire"]))
     return state
 
 
@@ -247,7 +247,7 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
     return stored
 
 
-def stored(repertoire: Repertoire) -> dict[str, Tensor]:
+def repertoire_state(repertoire: Repertoire) -> dict[str, Tensor]:
     """What a checkpoint holds of a repertoire."""
     return {field.name: torch.from_numpy(getattr(repertoire, field.name)) for field in fields(repertoire)}
 

@@ -37,7 +37,7 @@ from animax_engine.dataset.bank import build_bank
 from animax_engine.dataset.batches import Batch, Batches, drawn_motion, drawn_plan, picture_latents, shared_noise
 from animax_engine.dataset.components import fit_components
 from animax_engine.dataset.repertoire import repertoire_of
-from animax_engine.export import read_state, repertoire_in, stored
+from animax_engine.export import read_state, repertoire_in, repertoire_state
 from animax_engine.muon import Muon
 from animax_engine.network import EMBEDDED, NetworkConfig, Stream, VideoPoseTransformer
 
@@ -326,7 +326,7 @@ class Trainer:
             "room": self.room,
             "step": self.step,
             "time_share": self.time_share,
-            **({} if self.repertoire is None else {"repertoire": stored(self.repertoire)}),
+            **({} if self.repertoire is None else {"repertoire": repertoire_state(self.repertoire)}),
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
