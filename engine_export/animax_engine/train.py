@@ -522,9 +522,6 @@ def main(argv: list[str] | None = None) -> None:
         own = earlier if resumes and earlier is not None else repertoire_of(args.bank, TextEncoder())
         trainer.repertoire = own if earlier is None else own.beside(earlier)
     size, seed = config.batch // args.processes, config.seed + int(time.time())
-    stop: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: stop.append(received))
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile, trainer.repertoire)
     fresh = args.fit or started is None
     unknown = [n for n in trainer.master.components if fresh or getattr(started, n) != getattr(network, n)]
@@ -535,6 +532,9 @@ def main(argv: list[str] | None = None) -> None:
         trainer.take_over()
     (args.out / "config.json").write_text(json.dumps({"network": network.as_dict(), "train": asdict(config)}, indent=1))
 
+    stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stop.append(received))
     log_path = args.out / "log.csv"
     begins = not log_path.exists()
     begin = saved = since = time.perf_counter()

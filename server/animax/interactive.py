@@ -96,13 +96,14 @@ class Performance:
         model, rig = self._model, self._rig
         schedule = make_schedule(model, guidance, self._request.steps)
         (text,), _ = model.hear([prompt])
-        if self._condition is None:
-            self._condition = make_condition(rig, self._template, text, model)
-        condition = self._condition
-        history = 0 if self._take is None else schedule.history_frames
-        if self._change is None or prompt != self._prompt:
+        if self._condition is None or self._change is None:
+            self._condition = make_condition(rig, self._template, text, model, self._request.seed)
+            self._prompt, self._change = prompt, self._condition.prompt
+        elif prompt != self._prompt:
             self._prompt = prompt
             self._change = prompted(rig, self._template, text, model, self._request.seed, self._made)
+        condition = self._condition
+        history = 0 if self._take is None else schedule.history_frames
         end = self._made + schedule.frames - history
         window = Window(self._made, end, history, self._change)
         known = None

@@ -8,8 +8,6 @@ names.
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -70,12 +68,6 @@ def planned_rig(
     return out
 
 
-def rigs_of(bank: Path, split: str) -> Iterator[tuple[int, Array, list[tuple[Any, Array, Any]]]]:
-    """Number, rest and own clips of a split's rigs."""
-    for number, (_, rest, clips) in enumerate(own_clips(bank, (split,))):
-        yield number, rest, list(clips)
-
-
 def named(repertoire: Repertoire, kinds: list[str], prompts: list[tuple[str, str]], captions: int) -> float:
     """Share of ``prompts``, each with the action that it names, to which the ``captions`` of that kind are nearest."""
     states = TextEncoder().encode([prompt for _, prompt in prompts])
@@ -94,8 +86,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="takes every so many-th rig")
     parser.add_argument("--without", action="store_true", help="train rigs are planned without their own clips")
     args = parser.parse_args(argv)
+    if args.without and args.split != "train":
+        parser.error("--without is for --split train: other rigs have no clips in the repertoire")
     repertoire = repertoire_of(args.bank, TextEncoder())
-    rigs = list(rigs_of(args.bank, args.split))[:: args.every]
+    every = [(number, rest, clips) for number, (_, rest, clips) in enumerate(own_clips(args.bank, (args.split,)))]
+    rigs = every[:: args.every]
     with ProcessPoolExecutor(default_threads()) as pool:
         found = [one for rig in pool.map(partial(planned_rig, repertoire, args.without), rigs) for one in rig]
     print(f"{args.split} rigs: {len(found)} plans of {len(rigs)} rigs", end="")
@@ -104,13 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     print(f"nearest {top1:.3f}  three nearest {top3:.3f}  chance {np.mean([1 / one.kinds for one in found]):.3f}")
     print(f"distance from the clip, half sizes: {np.mean([one.distance for one in found]):.4f}")
     kinds = list(dict.fromkeys(clip["action"] for _, _, clips in own_clips(args.bank) for clip, _, _ in clips))
-    index = json.loads((args.bank / "index.json").read_text())
     told = [
         (clip["action"], caption)
-        for rig in index["rigs"]
-        if rig["split"] == args.split
-        for clip in rig["clips"]
-        if not clip.get("borrowed") and clip["action"] in kinds
+        for _, _, clips in every
+        for clip, _, _ in clips
+        if clip["action"] in kinds
         for caption in clip["captions"]
     ]
     others = [(action, said) for action, all_said in PARAPHRASES.items() if action in kinds for said in all_said]

@@ -32,8 +32,8 @@ HISTORY_FRAMES = 8
 CALM = "idle"
 """What is heard of a prompt that names no motion."""
 LEAST_LIKE = 0.32
-"""Likeness to the nearest kind of motion below which a prompt names none: of 142 paraphrases none lies below, of six
-prompts of nonsense five (docs/decisions.md)."""
+"""Likeness to the nearest kind of motion below which a prompt names none: of 77 paraphrases one lies below, of six
+prompts of nonsense four (docs/decisions.md)."""
 LONGEST_SHOWN = 60
 """Characters of a prompt in a sentence about it."""
 
@@ -96,16 +96,16 @@ class Model:
             states: (B, T, width). A prompt that names no motion that the model knows is heard as ``CALM``.
             said: a sentence on each that is not heard as it was meant.
         """
-        states, said = self.text.encode([*prompts, CALM]), []
+        states, said = self.text.encode(prompts), []
         for at, prompt in enumerate(prompts):
             unknown = list(dict.fromkeys(self.text.unknown_words(prompt)))
             if unknown:
                 said.append(f"the model cannot read {some_of(unknown)} in the prompt: it knows English words")
             if self.repertoire is not None and self.repertoire.likeness(states[at]) < LEAST_LIKE:
-                states[at] = states[-1]
+                states[at] = self.text.encode([CALM])[0]
                 shown = prompt if len(prompt) <= LONGEST_SHOWN else prompt[: LONGEST_SHOWN - 1] + "…"
                 said.append(f"the prompt {shown!r} names no motion that the model knows: the body idles")
-        return states[:-1], said
+        return states, said
 
     def warm_up(self) -> None:
         """Run every part once on a small input, so that the first request is not the slow one."""
