@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from animax_engine.dataset.cycles import Cycle, agreement, cycle_of, feet, gaits, kind_of
+from animax_engine.dataset.cycles import Cycle, agreement, begins_anywhere, cycle_of, feet, kind_of
 
 REST = np.array([[0.2, -0.8, 0.1], [-0.2, -0.8, 0.1], [0.6, 0.6, 0.0], [-0.6, 0.6, 0.0], [0.0, 0.9, 0.0]])
 """Left and right foot, left and right hand, head."""
@@ -75,7 +75,8 @@ def test_feet_are_low_and_count_by_side():
 
 def test_words_that_count():
     assert [kind_of(a) for a in ("walk_slow", "z_run", "skel_walk", "z")] == ["walk", "run", "walk", "z"]
-    assert [gaits(a) for a in ("trot", "fly_idle", "slither", "attack", "idle")] == [True, True, True, False, False]
+    asked = ("trot", "fly_idle", "slither", "idle_2", "attack", "death")
+    assert [begins_anywhere(action) for action in asked] == [True, True, True, True, False, False]
 
 
 def test_strides_agree_where_their_turns_begin_alike():

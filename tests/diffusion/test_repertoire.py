@@ -10,10 +10,11 @@ from animax.diffusion.repertoire import (
     TERMS,
     WAVES,
     Repertoire,
+    agreement,
     courses,
     read_repertoire,
     shape_of,
-    unit,
+    units,
     write_repertoire,
 )
 from animax.errors import ModelError
@@ -108,11 +109,44 @@ def test_a_body_can_be_left_out_and_turning_round_be_asked_for(repertoire):
 
 
 def test_a_kind_is_as_near_as_its_captions_are_in_the_mean(repertoire):
-    nearness = repertoire.nearness(states(0.0, 2.0))
-    assert nearness[WALK] == pytest.approx(0.0, abs=1e-6)
-    assert nearness[FALL] == pytest.approx((1 + 0 + 3**-0.5) / 3, abs=1e-6)
+    told_alike = replace(repertoire, told=np.array([WALK, FALL, FALL, FALL]), text=np.eye(8, dtype=np.float32)[:4])
+    plain = told_alike.nearness(states(1.0))
+    assert plain[WALK] == pytest.approx(1.0, abs=1e-5)
+    assert plain[FALL] < 0.1
+    several = told_alike.nearness(states(0.0, 1.0))
+    assert several[WALK] < several[FALL] < told_alike.nearness(states(0.0, 1.0), captions=1)[FALL]
     assert repertoire.likeness(states(1.0)) == pytest.approx(1.0)
     assert repertoire.likeness(np.zeros((2, 8), np.float32)) == 0.0
+
+
+def test_what_captions_of_one_kind_differ_by_counts_for_less(repertoire):
+    """Captions of both kinds say who moves (first number), and that is not what tells them apart."""
+    random = np.random.default_rng(2)
+    who = random.normal(size=(40, 1))
+    told = np.arange(40) % 2
+    text = units(np.hstack([who, 0.3 * (told[:, None] - 0.5), 0.1 * random.normal(size=(40, 6))]).astype(np.float32))
+    some = replace(repertoire, text=text, told=told)
+    asked = states(-1.5, 0.15)
+    by_all_that_is_said = [text[told == kind] @ units(asked[0]) for kind in (0, 1)]
+    assert max(by_all_that_is_said[0]) > max(by_all_that_is_said[1]) - 0.02
+    nearness = some.nearness(asked)
+    assert nearness[1] > nearness[0] + 0.2
+
+
+def test_motions_that_go_against_the_leading_one_do_not_count(repertoire):
+    parts = np.stack([parts_of(TALL, 0, repeats=True)] * 3) * np.array([1.0, 0.5, -1.0])[:, None, None, None]
+    np.testing.assert_allclose(agreement(parts, parts[0]), [1.0, 1.0, 0.0], atol=1e-9)
+    still = np.zeros_like(parts[0])
+    np.testing.assert_array_equal(agreement(parts, still), 1.0)
+    assert agreement(np.stack([parts[0], still]), parts[0]).tolist() == pytest.approx([1.0, 0.0])
+    near = TALL + RANDOM.normal(0, 1e-3, TALL.shape)  # two bodies whose legs go against each other
+    both = repertoire.only([0]).beside(replace(repertoire.only([0]), rest=near.astype(np.float32)))
+    against = replace(
+        both, parts=np.where(np.arange(len(both.parts))[:, None] < len(both.parts) // 2, 1, -1) * both.parts
+    )
+    for body in (TALL, near):
+        moving = np.abs(against.plan(body, states(1.0), 0).parts[1:]).max()
+        assert moving > 0.9 * np.abs(parts[0][1:]).max()
 
 
 def test_two_repertoires_lie_beside_each_other(repertoire):
@@ -179,4 +213,4 @@ def test_a_file_that_holds_none_is_refused(repertoire, tmp_path, damage):
 
 
 def test_no_prompt_has_no_direction():
-    assert not unit(np.zeros(4, np.float32)).any()
+    assert not units(np.zeros((2, 4), np.float32)).any()

@@ -25,6 +25,8 @@ BEATS = frozenset(("fly", "flap", "hop", "glide", "flight", "flutter", "bounce",
 """... when what is farthest out is highest."""
 WAVES = frozenset(("swim", "slither", "inch", "sidewind"))
 """... when the front is farthest to the left and the rear to the right."""
+RESTS = frozenset(("idle", "stand", "float", "hover", "levitate", "sleep", "dance"))
+"""... that go on and on, and whose turns begin with their clips."""
 FOOT = 0.4
 """Share of a body's height below which there are feet."""
 SIDE = 0.05
@@ -126,9 +128,9 @@ def fits(power: Array, turns: int) -> bool:
     return bool(total > 0 and power[turns::turns].sum() > (1 - OTHERS) * total)
 
 
-def gaits(action: str) -> bool:
+def begins_anywhere(action: str) -> bool:
     """Whether an action may begin anywhere in its turn."""
-    return kind_of(action) in STRIDES | BEATS | WAVES
+    return kind_of(action) in STRIDES | BEATS | WAVES | RESTS
 
 
 def agreement(points: Array, rest: Array, cycle: Cycle) -> complex:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from animax.diffusion.repertoire import STEPS, Repertoire, courses
 from animax.diffusion.text import TextEncoder
-from animax_engine.dataset.cycles import Cycle, gaits, own_clips
+from animax_engine.dataset.cycles import Cycle, begins_anywhere, own_clips
 
 Array = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def repertoire_of(bank: Path, text: TextEncoder) -> Repertoire:
     return Repertoire(
         text=states / np.linalg.norm(states, axis=1, keepdims=True),
         told=np.array([kind for _, kind in captions], np.int64),
-        anywhere=np.array([gaits(action) for action in kinds]),
+        anywhere=np.array([begins_anywhere(action) for action in kinds]),
         rest=np.concatenate(rests).astype(np.float32),
         ends=np.cumsum([len(rest) for rest in rests]),
         kind=np.array(kind, np.int64),

@@ -34,11 +34,11 @@ CAPTIONS = 5
 than any caption's goes astray; by all, kinds that are told in many ways are near to nothing (docs/decisions.md)."""
 SHARPNESS = 60.0
 """Factor of a kind's nearness in the logarithm of its weight."""
-ALIKE = 0.05
+ALIKE = 0.15
 """Deviation of the shapes of bodies that count alike within a kind."""
-RELATED = 0.15
+RELATED = 0.3
 """... from kind to kind: a snake's crawl is not a baby's."""
-NEAR = 0.08
+NEAR = 0.05
 """Half sizes: deviation of the places at rest of markers that move alike."""
 FAR = 0.32
 """... where there is no marker as near as that."""
@@ -46,11 +46,15 @@ FAINT = 1e-6
 """Weight of what is far against what is near."""
 LEAST_WEIGHT = 0.01
 """Of a clip against the one that counts most, below which it is left out."""
+LOOSE = 0.1
+"""Of the variance of captions about their kind's mean, the share that is taken to lie in all directions alike."""
+AGREED = 1.0
+"""Power of how far a clip goes along with the one that leads, in its weight."""
 STEPS = 127
 """Of the numbers that clips are stored in, from zero to a clip's largest."""
-GRID = np.linspace(-0.8, 0.8, 6)
+GRID = np.linspace(-0.8, 0.8, 11)
 """Places along each axis, half sizes, at which a body's shape is felt for."""
-TOUCH = 0.25
+TOUCH = 0.1
 """Half sizes: how far these feel."""
 
 
@@ -96,7 +100,8 @@ class Repertoire:
     Attributes:
         text: (N, width) what captions mean, of unit length.
         told: (N,) kind of motion that each tells.
-        anywhere: (K,) kinds that may begin anywhere in their turn, as gaits do; others begin at its beginning.
+        anywhere: (K,) kinds that may begin anywhere in their turn, as gaits and rests do; others begin at its
+            beginning.
         rest: (ΣM, 3) markers of all bodies at rest, in half sizes, body frame.
         ends: (R,) one past each body's last marker.
         kind, body: (C,) of each clip.
@@ -148,10 +153,28 @@ class Repertoire:
         table[np.arange(counts.max()) < counts[:, None]] = order
         return table
 
+    @cached_property
+    def _telling(self) -> Floats:
+        """(width, width) by which states are multiplied, so that what captions of one kind differ by counts for less:
+        within-class covariance normalisation (Hatch et al. 2006), of all kinds alike."""
+        counts = np.bincount(self.told).astype(float)
+        sums = np.zeros((len(counts), self.text.shape[1]))
+        np.add.at(sums, self.told, self.text)
+        off = (self.text - (sums / counts[:, None])[self.told]) / np.sqrt(counts * len(counts))[self.told, None]
+        variance, along = np.linalg.eigh(off.T @ off)
+        scale = 1 / np.sqrt(variance.clip(0) + LOOSE * max(variance.mean(), 1e-9))
+        telling: Floats = ((along * scale) @ along.T / scale.max()).astype(np.float32)
+        return telling
+
+    @cached_property
+    def _meanings(self) -> Floats:
+        """(N, width) what captions tell of their kind, of unit length."""
+        return units(self.text @ self._telling)
+
     def nearness(self, states: Floats, captions: int = CAPTIONS) -> Array:
-        """(K,) mean cosine between a prompt's ``states`` (T, width) and the ``captions`` of each kind that are
-        nearest."""
-        cosines = np.append(self.text @ unit(states[0]), np.nan)[self._captions_of]
+        """(K,) mean cosine between a prompt's ``states`` (T, width) and the ``captions`` of each kind that are nearest,
+        of what they tell of their kind."""
+        cosines = np.append(self._meanings @ units(states[0] @ self._telling), np.nan)[self._captions_of]
         nearest = -np.sort(-cosines, axis=1)[:, :captions]  # what is not there comes last
         mean: Array = np.nanmean(nearest, axis=1)
         return mean
@@ -246,27 +269,44 @@ class Repertoire:
         Args:
             rest: of the body.
             states: (T, width) of the prompt.
-            seed: of where in its turn a gait begins.
+            seed: of where in its turn what may begin anywhere does.
             without: a body whose clips are left out, if there are others.
             repeats: whether it is to turn round, if there is such a clip; None: as most do.
         """
         clips, weights = self.weigh(states, shape_of(rest), without=without, repeats=repeats)
         repeats = bool(self.repeats[clips[0]])
-        moved, total = np.zeros(((1 + 2 * WAVES if repeats else TERMS), len(rest), 3)), np.zeros(len(rest))
-        for clip, weight in zip(clips, weights, strict=True):
+        courses_of = 1 + 2 * WAVES if repeats else TERMS
+        carried, near = np.empty((len(clips), courses_of, len(rest), 3)), np.empty((len(clips), len(rest)))
+        for i, clip in enumerate(clips):
             off = ((rest[:, None] - self._rest_of(self.body[clip])) ** 2).sum(axis=-1)
-            share = weight * (np.exp(-off / (2 * NEAR**2)) + FAINT * np.exp(-off / (2 * FAR**2)))
-            moved += share @ self._parts_of(clip)
-            total += share.sum(axis=1)
+            share = np.exp(-off / (2 * NEAR**2)) + FAINT * np.exp(-off / (2 * FAR**2))
+            near[i] = np.maximum(share.sum(axis=1), 1e-300)
+            carried[i] = (share / near[i][:, None]) @ self._parts_of(clip)
+        weights = weights * agreement(carried, carried[weights.argmax()])
+        weights /= weights.sum()
+        counts = weights[:, None] * near
         tempo = Tempo(repeats, float(np.exp(weights @ np.log(self.period[clips]))))
         if repeats and weights @ self.anywhere[self.kind[clips]] > 0.5:
             tempo = Tempo(repeats, tempo.period, float(np.random.default_rng([seed, 1]).random()))
-        return Plan(moved / np.maximum(total, 1e-300)[:, None], tempo)
+        return Plan(np.einsum("cm,cnmk->nmk", counts / counts.sum(axis=0), carried), tempo)
 
 
-def unit(state: Floats) -> Floats:
-    """A state, of unit length."""
-    return state / np.float32(max(float(np.linalg.norm(state)), 1e-9))
+def agreement(parts: Array, leading: Array) -> Array:
+    """(C,) how far motions, of ``parts`` (C, N, M, 3) each, go along with the ``leading`` one (N, M, 3), from 0 to 1:
+    two steps that go against each other are no step."""
+    moving, lead = parts[:, 1:].reshape(len(parts), -1), leading[1:].ravel()
+    if not lead.any():
+        return np.ones(len(parts))
+    along = moving @ lead / np.maximum(np.linalg.norm(moving, axis=1) * np.linalg.norm(lead), 1e-300)
+    agreed: Array = along.clip(0.0, 1.0) ** AGREED
+    return agreed
+
+
+def units(states: Floats) -> Floats:
+    """States (…, width), of unit length; nothing stays nothing."""
+    length = np.linalg.norm(states, axis=-1, keepdims=True)
+    of_unit_length: Floats = states / np.maximum(length, np.float32(1e-9))
+    return of_unit_length
 
 
 def read_repertoire(path: Path) -> Repertoire:
