@@ -12,6 +12,7 @@ from animax.diffusion.repertoire import (
     Repertoire,
     agreement,
     courses,
+    lost,
     read_repertoire,
     shape_of,
     units,
@@ -147,6 +148,33 @@ def test_motions_that_go_against_the_leading_one_do_not_count(repertoire):
     for body in (TALL, near):
         moving = np.abs(against.plan(body, states(1.0), 0).parts[1:]).max()
         assert moving > 0.9 * np.abs(parts[0][1:]).max()
+
+
+def test_the_seed_draws_which_clip_of_the_leading_kind_is_followed(repertoire):
+    """Two bodies built alike walk, legs against each other."""
+    near = TALL + RANDOM.normal(0, 1e-3, TALL.shape)
+    one = repertoire.only([0])
+    others = one.beside(replace(one, rest=near.astype(np.float32), parts=-one.parts))
+    both = replace(others, kind=others.kind % 2)
+    walks = [both.plan(TALL, states(1.0), seed).parts[1] for seed in range(40)]
+    first = parts_of(TALL, 0, repeats=True)[1]
+    ways = [float(np.sign((walk * first).sum())) for walk in walks]
+    assert set(ways) == {-1.0, 1.0}
+    assert 10 < ways.count(1.0) < 30
+    np.testing.assert_allclose(np.abs(walks), np.abs(first)[None].repeat(40, axis=0), atol=0.02)
+    np.testing.assert_array_equal(both.plan(TALL, states(1.0), 3).parts[1], walks[3])
+
+
+def test_range_that_a_mean_has_lost_is_given_back():
+    turned = np.stack([parts_of(TALL, 0, repeats=True)] * 2)
+    turned[1, 1], turned[1, 2] = turned[0, 2], -turned[0, 1]  # the fundamental a quarter turn on
+    turned[:, 3:] = 0.0
+    counts = np.full((2, len(TALL)), 0.5)
+    mean = turned.mean(axis=0)
+    np.testing.assert_allclose(lost(turned, counts, mean), 2**0.5)
+    np.testing.assert_allclose(lost(turned, counts, 0.1 * mean), 2.0)
+    np.testing.assert_allclose(lost(turned, counts, 2 * mean), 1.0)
+    np.testing.assert_allclose(lost(0 * turned, counts, 0 * mean), 1.0)
 
 
 def test_two_repertoires_lie_beside_each_other(repertoire):

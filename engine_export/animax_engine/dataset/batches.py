@@ -416,7 +416,7 @@ class Batches:
             plan = self.repertoire.plan(
                 motions.rest[i, used].double().numpy(),
                 motions.text[i].float().numpy(),
-                0,
+                int(self.random.integers(2**31)),
                 without=without,
                 repeats=bool(motions.repeats[i]),
             )

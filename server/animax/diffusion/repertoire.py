@@ -32,7 +32,7 @@ KINDS = 5
 CAPTIONS = 5
 """Of a kind, nearest to a prompt, whose mean cosine says how near the kind is: by one alone, what is put in other words
 than any caption's goes astray; by all, kinds that are told in many ways are near to nothing (docs/decisions.md)."""
-SHARPNESS = 60.0
+SHARPNESS = 30.0
 """Factor of a kind's nearness in the logarithm of its weight."""
 ALIKE = 0.15
 """Deviation of the shapes of bodies that count alike within a kind."""
@@ -46,10 +46,12 @@ FAINT = 1e-6
 """Weight of what is far against what is near."""
 LEAST_WEIGHT = 0.01
 """Of a clip against the one that counts most, below which it is left out."""
-LOOSE = 0.1
-"""Of the variance of captions about their kind's mean, the share that is taken to lie in all directions alike."""
-AGREED = 1.0
-"""Power of how far a clip goes along with the one that leads, in its weight."""
+LOOSE = 1.0
+"""What is taken to lie in all directions alike, of the variance of captions about their kind's mean."""
+LED = 0.5
+"""Power of a clip's weight in how often it leads."""
+MOST_RESTORED = 2.0
+"""Factor of the range of a marker that clips which differ have lost in their mean."""
 STEPS = 127
 """Of the numbers that clips are stored in, from zero to a clip's largest."""
 GRID = np.linspace(-0.8, 0.8, 11)
@@ -269,7 +271,7 @@ class Repertoire:
         Args:
             rest: of the body.
             states: (T, width) of the prompt.
-            seed: of where in its turn what may begin anywhere does.
+            seed: of which clip leads, and of where in its turn what may begin anywhere does.
             without: a body whose clips are left out, if there are others.
             repeats: whether it is to turn round, if there is such a clip; None: as most do.
         """
@@ -282,13 +284,23 @@ class Repertoire:
             share = np.exp(-off / (2 * NEAR**2)) + FAINT * np.exp(-off / (2 * FAR**2))
             near[i] = np.maximum(share.sum(axis=1), 1e-300)
             carried[i] = (share / near[i][:, None]) @ self._parts_of(clip)
-        weights = weights * agreement(carried, carried[weights.argmax()])
+        leading = carried[self._leading(clips, weights, seed)]
+        weights = weights * agreement(carried, leading)
         weights /= weights.sum()
         counts = weights[:, None] * near
+        counts /= counts.sum(axis=0)
+        parts = np.einsum("cm,cnmk->nmk", counts, carried)
+        parts[1:] *= lost(carried, counts, parts)[:, None]
         tempo = Tempo(repeats, float(np.exp(weights @ np.log(self.period[clips]))))
         if repeats and weights @ self.anywhere[self.kind[clips]] > 0.5:
             tempo = Tempo(repeats, tempo.period, float(np.random.default_rng([seed, 1]).random()))
-        return Plan(np.einsum("cm,cnmk->nmk", counts / counts.sum(axis=0), carried), tempo)
+        return Plan(parts, tempo)
+
+    def _leading(self, clips: IntArray, weights: Array, seed: int) -> int:
+        """The place of a clip drawn among ``clips``, of the kind of motion of the one that counts most."""
+        of_kind = self.kind[clips] == self.kind[clips[weights.argmax()]]
+        often = np.where(of_kind, weights**LED, 0.0)
+        return int(np.random.default_rng([seed, 2]).choice(len(clips), p=often / often.sum()))
 
 
 def agreement(parts: Array, leading: Array) -> Array:
@@ -298,8 +310,17 @@ def agreement(parts: Array, leading: Array) -> Array:
     if not lead.any():
         return np.ones(len(parts))
     along = moving @ lead / np.maximum(np.linalg.norm(moving, axis=1) * np.linalg.norm(lead), 1e-300)
-    agreed: Array = along.clip(0.0, 1.0) ** AGREED
+    agreed: Array = along.clip(0.0, 1.0)
     return agreed
+
+
+def lost(parts: Array, counts: Array, mean: Array) -> Array:
+    """(M,) by what factor markers move less in the ``mean`` (N, M, 3) of motions, of ``parts`` (C, N, M, 3) each that
+    count ``counts`` (C, M), than they do in these: from 1 to ``MOST_RESTORED``."""
+    ranges = np.sqrt((parts[:, 1:] ** 2).sum(axis=(1, 3)))  # (C, M)
+    range_of_mean = np.sqrt((mean[1:] ** 2).sum(axis=(0, 2)))
+    factor: Array = (counts * ranges).sum(axis=0) / np.maximum(range_of_mean, 1e-12)
+    return factor.clip(1.0, MOST_RESTORED)
 
 
 def units(states: Floats) -> Floats:
