@@ -184,6 +184,11 @@ def inflected(clause: str, third: bool) -> str:
     return " ".join(words)
 
 
+def synonyms(action: str) -> list[str]:
+    """Further names of an action, see ``SYNONYMS``."""
+    return [phrase.strip() for phrase in SYNONYMS.get(action, "").split(";") if phrase.strip()]
+
+
 def variations(action: str, category: str, captions: list[str], count: int = 16) -> list[str]:
     """Up to ``count`` further captions of a motion; the same for all clips of an action in a category.
 
@@ -195,7 +200,7 @@ def variations(action: str, category: str, captions: list[str], count: int = 16)
     """
     rng = random.Random(zlib.crc32(f"{category}/{action}".encode()))
     subjects = SUBJECTS.get(category, ANYTHING)
-    phrases = [phrase.strip() for phrase in SYNONYMS.get(action, "").split(";") if phrase.strip()]
+    phrases = synonyms(action)
     clauses = [clause for clause in map(clause_of, captions[1:] or captions) if clause]
     verbs = phrases + [inflected(clause, third=False) for clause in clauses]
     doing = [_gerund(phrase) for phrase in phrases] + clauses

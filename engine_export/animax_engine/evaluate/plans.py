@@ -8,6 +8,7 @@ names.
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from animax.diffusion.engine import default_threads
 from animax.diffusion.repertoire import CAPTIONS, Repertoire
 from animax.diffusion.text import TextEncoder
 from animax_engine.dataset.cycles import own_clips
-from animax_engine.dataset.repertoire import repertoire_of
+from animax_engine.dataset.repertoire import order_of, repertoire_of
 from animax_engine.evaluate.prompts import PARAPHRASES
 from animax_engine.evaluate.retrieval import Track, clip_distance
 
@@ -68,12 +69,12 @@ def planned_rig(
     return out
 
 
-def named(repertoire: Repertoire, kinds: list[str], prompts: list[tuple[str, str]], captions: int) -> float:
-    """Share of ``prompts``, each with the action that it names, to which the ``captions`` of that kind are nearest."""
+def named(repertoire: Repertoire, prompts: list[tuple[set[int], str]], captions: int) -> float:
+    """Share of ``prompts``, each with the kinds that it names, to which the ``captions`` of one of these are nearest."""
     states = TextEncoder().encode([prompt for _, prompt in prompts])
     right = [
-        kinds[int(repertoire.nearness(state, captions).argmax())] == action
-        for (action, _), state in zip(prompts, states, strict=True)
+        int(repertoire.nearness(state, captions).argmax()) in kinds
+        for (kinds, _), state in zip(prompts, states, strict=True)
     ]
     return float(np.mean(right))
 
@@ -98,18 +99,17 @@ def main(argv: list[str] | None = None) -> None:
     top1, top3 = (np.mean([one.rank < within for one in found]) for within in (1, 3))
     print(f"nearest {top1:.3f}  three nearest {top3:.3f}  chance {np.mean([1 / one.kinds for one in found]):.3f}")
     print(f"distance from the clip, half sizes: {np.mean([one.distance for one in found]):.4f}")
-    kinds = list(dict.fromkeys(clip["action"] for _, _, clips in own_clips(args.bank) for clip, _, _ in clips))
-    told = [
-        (clip["action"], caption)
-        for _, _, clips in every
-        for clip, _, _ in clips
-        if clip["action"] in kinds
-        for caption in clip["captions"]
-    ]
-    others = [(action, said) for action, all_said in PARAPHRASES.items() if action in kinds for said in all_said]
+    known = [clip for _, _, clips in own_clips(args.bank) for clip, _, _ in clips]
+    orders = list(dict.fromkeys(map(order_of, known)))
+    kinds: dict[str, set[int]] = defaultdict(set)
+    for clip in known:
+        kinds[clip["action"]].add(orders.index(order_of(clip)))
+    asked = [clip for _, _, clips in every for clip, _, _ in clips if clip["action"] in kinds]
+    told = [(kinds[clip["action"]], caption) for clip in asked for caption in clip["captions"]]
+    others = [(kinds[action], said) for action in PARAPHRASES if action in kinds for said in PARAPHRASES[action]]
     print("the kind named is the nearest, by captions of each:")
     for captions, name in ((1, "the nearest"), (CAPTIONS, f"the {CAPTIONS} nearest"), (len(repertoire.text), "all")):
-        ours, theirs = (named(repertoire, kinds, prompts, captions) for prompts in (told, others))
+        ours, theirs = (named(repertoire, prompts, captions) for prompts in (told, others))
         print(f"  {name:14s} captions {ours:.3f}  paraphrases {theirs:.3f}")
 
 

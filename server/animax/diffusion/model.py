@@ -31,7 +31,7 @@ HISTORY_FRAMES = 8
 
 CALM = "idle"
 """What is heard of a prompt that names no motion."""
-LEAST_LIKE = 0.33
+LEAST_LIKE = 0.345
 """Likeness to the nearest kind of motion below which a prompt names none: of 76 paraphrases one lies below, of six
 prompts of nonsense five (docs/decisions.md)."""
 LONGEST_SHOWN = 60

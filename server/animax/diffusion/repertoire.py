@@ -29,7 +29,7 @@ TERMS = 10
 """Cosines over the one turn of a motion that does not."""
 KINDS = 5
 """Kinds of motion that are asked, nearest by what they are called."""
-CAPTIONS = 5
+CAPTIONS = 12
 """Of a kind, nearest to a prompt, whose mean cosine says how near the kind is: by one alone, what is put in other words
 than any caption's goes astray; by all, kinds that are told in many ways are near to nothing (docs/decisions.md)."""
 SHARPNESS = 30.0
