@@ -519,8 +519,10 @@ def main(argv: list[str] | None = None) -> None:
     trainer.room = json.loads((args.bank / "index.json").read_text())["room"]
     if network.plan:
         earlier = None if state is None else repertoire_in(state)
-        own = earlier if resumes and earlier is not None else repertoire_of(args.bank, TextEncoder())
-        trainer.repertoire = own if earlier is None else own.beside(earlier)
+        if earlier is None or not resumes:
+            own = repertoire_of(args.bank, TextEncoder())
+            earlier = own if earlier is None else own.beside(earlier)
+        trainer.repertoire = earlier
     size, seed = config.batch // args.processes, config.seed + int(time.time())
     share = Share(args.bank, config, frames, size, trainer.step, seed, args.compile, trainer.repertoire)
     fresh = args.fit or started is None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
-from animax.diffusion.sampler import Asked, Change, Condition, Take, Window, given_of, sample_window
+from animax.diffusion.sampler import Asked, Condition, Prompt, Take, Window, given_of, sample_window
 from animax.errors import OptionError
 from animax.motion.calibration import solve_drawn
 from animax.motion.clip import Clip
@@ -47,7 +47,7 @@ class Performance:
         self._condition: Condition | None = None
         self._take: Take | None = None
         self._prompt: str | None = None
-        self._change: Change | None = None
+        self._change: Prompt | None = None
         self._made = 0
         self._lock = Lock()
         self._motion = Continuation(

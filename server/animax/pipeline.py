@@ -17,10 +17,10 @@ from animax.assets.rig import Rig
 from animax.assets.skeleton import Pose
 from animax.diffusion.model import Model
 from animax.diffusion.sampler import (
-    Change,
     Condition,
     Known,
     Latents,
+    Prompt,
     Sample,
     Schedule,
     Take,
@@ -178,33 +178,30 @@ def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], mode
     low, high = rig.rest_box
     drawn = model.space.encode(template.pictures[:, None], template.maps[:, None])
     rays = template.cameras.pluecker(model.space.rays_size, (low + high) / 2, rig.size / 2, rig.stance.axes)
-    first = prompted(rig, template, text, model, seed)
     return Condition(
         rgb=drawn.rgb[:, 0],
         pose=drawn.pose[:, 0],
         channels=model.space.channels(template.markers),
         rays=rays.astype(np.float32),
-        text=text,
+        prompt=prompted(rig, template, text, model, seed),
         tangents=model.space.tangents(
             template.markers, template.cameras, template.markers.positions(rig.skeleton.rest_globals)
         ),
-        tempo=first.tempo,
-        plan=first.plan,
     )
 
 
-def prompted(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int, at: int = 0) -> Change:
+def prompted(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int, at: int = 0) -> Prompt:
     """What is asked for from a frame on: a prompt's states (T, width), and the motion that is planned for it, as pose
     latents, where the model plans one; ``seed``: of where in its turn it begins."""
     if model.repertoire is None:
-        return Change(at, text)
+        return Prompt(at, text)
     rest = template.markers.positions(rig.skeleton.rest_globals)
     plan = model.repertoire.plan(rig.to_body(rest), text, seed)
 
     def latents(turns: NDArray[np.float64]) -> Latents:
         return draw_markers(template, rest + rig.moves_from_body(plan.moves(turns)), model)
 
-    return Change(at, text, plan.tempo, latents)
+    return Prompt(at, text, plan.tempo, latents)
 
 
 def draw_markers(template: Template, positions: NDArray[np.float64], model: Model) -> Latents:

@@ -14,7 +14,7 @@ import pytest
 
 from animax.diffusion.batching import StepBatcher
 from animax.diffusion.model import load_model
-from animax.diffusion.sampler import Condition, Schedule, joined, sample
+from animax.diffusion.sampler import Condition, Prompt, Schedule, joined, sample
 from animax.errors import Cancelled, EngineError
 
 from .test_sampler import condition
@@ -243,7 +243,7 @@ def prompted():
             pose=random.random((4, model.space.codec.channels, size, size), np.float32),
             channels=np.ones(model.space.codec.channels, bool),
             rays=random.random((4, 6, size, size), np.float32),
-            text=model.text.encode([f"walks {seed}"])[0],
+            prompt=Prompt(0, model.text.encode([f"walks {seed}"])[0]),
         )
         conditions.append(condition)
     return conditions, schedule, [joined(sample(model.denoiser, conditions[i], 33, i, schedule)) for i in range(2)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from animax.diffusion.clock import FEATURES, Tempo, slot_frames, told
-from animax.diffusion.sampler import Change, Schedule, windows_of
+from animax.diffusion.sampler import Prompt, Schedule, windows_of
 
 SCHEDULE = Schedule(2, 1.0)
 
@@ -46,14 +46,14 @@ def test_a_loop_holds_whole_turns(frames, period):
 def test_time_goes_on_from_window_to_window_and_begins_anew_with_a_prompt():
     text = np.zeros((2, 3), np.float32)
     walk, fall = Tempo(True, 20.0, 0.1), Tempo(False, 30.0)
-    windows = windows_of(80, SCHEDULE, Change(0, text, walk), [Change(40, text, fall)])
+    windows = windows_of(80, SCHEDULE, Prompt(0, text, walk), [Prompt(40, text, fall)])
     slots = slot_frames(9, 4)
     for window in windows:
         first = window.begin - window.history
         expected = walk.told(first + slots) if window.begin < 40 else fall.told(first - 40 + slots)
         np.testing.assert_array_equal(window.clock(SCHEDULE), expected)
     assert [window.begin for window in windows] == [0, 33, 40, 64]
-    assert windows_of(33, SCHEDULE, Change(0, text))[0].clock(SCHEDULE) is None
+    assert windows_of(33, SCHEDULE, Prompt(0, text))[0].clock(SCHEDULE) is None
 
 
 def test_features_are_as_many_as_networks_take():

@@ -94,7 +94,7 @@ def test_views_begin_with_one_motion_in_mind():
 
     condition = Condition(
         np.zeros((4, 3, 6, 6), np.float32), np.zeros((4, 8, 4, 4), np.float32), np.ones(8, bool),
-        np.zeros((4, 6, 4, 4), np.float32), np.zeros((1, 2), np.float32), tangents,
+        np.zeros((4, 6, 4, 4), np.float32), sampler.Prompt(0, np.zeros((1, 2), np.float32)), tangents,
     )  # fmt: skip
     sampler.sample(denoiser, condition, 33, 0, Schedule(1, 1.0))
     noise = seen[0].astype(float)

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from animax.diffusion import sampler
 from animax.diffusion.clock import Tempo
-from animax.diffusion.sampler import Change, Condition, Schedule, joined, nothing_known, packed, windows_of
+from animax.diffusion.sampler import Condition, Prompt, Schedule, joined, nothing_known, packed, windows_of
 from animax.errors import Cancelled, GenerationError
 
 CHANNELS, WIDTH = 6, 8
@@ -43,8 +43,13 @@ def condition(channels=None, seed=0):
         pose=random.standard_normal((4, CHANNELS, 4, 4), np.float32),
         channels=np.ones(CHANNELS, bool) if channels is None else channels,
         rays=np.zeros((4, 6, 4, 4), np.float32),
-        text=np.ones((16, WIDTH), np.float32),
+        prompt=Prompt(0, np.ones((16, WIDTH), np.float32)),
     )
+
+
+def planned_condition(tempo):
+    plain = condition()
+    return replace(plain, prompt=plain.prompt._replace(tempo=tempo, plan=planned_by))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -228,7 +233,7 @@ def test_any_length_goes_on_from_the_clean_end(frames):
     oracle = Oracle()
     made = sample(oracle, condition(), frames, 0, schedule)
     assert made.frames == frames
-    windows = len(windows_of(frames, schedule, Change(0, condition().text)))
+    windows = len(windows_of(frames, schedule, Prompt(0, condition().prompt.text)))
     assert len(oracle.sigmas) == 2 * windows
     for call, sigma in enumerate(oracle.sigmas):
         given = 0 if call < 2 else schedule.history
@@ -363,18 +368,18 @@ def test_the_prompt_changes_at_its_frame():
     schedule = Schedule(1, 1.0)
     other = 5 * np.ones((16, WIDTH), np.float32)
     denoiser = Smoother()
-    made = sample(denoiser, condition(), 60, 0, schedule, changes=[Change(20, other)])
+    made = sample(denoiser, condition(), 60, 0, schedule, changes=[Prompt(20, other)])
     plain = sample(Smoother(), condition(), 60, 0, schedule)
     assert denoiser.texts == [1.0, 5.0, 5.0]
     np.testing.assert_array_equal(made.pose[:, :20], plain.pose[:, :20])
-    windows = windows_of(60, schedule, Change(0, condition().text), [Change(20, other)])
+    windows = windows_of(60, schedule, Prompt(0, condition().prompt.text), [Prompt(20, other)])
     assert [(w.begin, w.end, w.history) for w in windows] == [(0, 20, 0), (20, 44, 9), (44, 60, 9)]
     # a change that falls on the first frame leaves nothing to the prompt before
-    first = windows_of(60, schedule, Change(0, condition().text), [Change(0, other)])
+    first = windows_of(60, schedule, Prompt(0, condition().prompt.text), [Prompt(0, other)])
     assert [(w.begin, w.end) for w in first] == [(0, 33), (33, 57), (57, 60)]
     assert all(w.prompt.text is other for w in first)
     # early changes have less history to go on from
-    assert [w.history for w in windows_of(40, schedule, Change(0, other), [Change(3, other), Change(6, other)])] == [
+    assert [w.history for w in windows_of(40, schedule, Prompt(0, other), [Prompt(3, other), Prompt(6, other)])] == [
         0,
         1,
         5,
@@ -386,13 +391,13 @@ def test_the_prompt_changes_at_its_frame():
 @pytest.mark.parametrize("frames", [2, 33, 34, 57, 58, 161])
 def test_windows_cover_a_clip_without_gap(frames, even):
     schedule = Schedule(1, 1.0)
-    windows = windows_of(frames, schedule, Change(0, np.zeros((1, 1), np.float32)), even=even)
+    windows = windows_of(frames, schedule, Prompt(0, np.zeros((1, 1), np.float32)), even=even)
     assert windows[0].begin == 0
     assert windows[-1].end == frames
     assert all(a.end == b.begin for a, b in pairwise(windows))
     assert all(w.history + w.end - w.begin <= schedule.frames for w in windows)
     assert all(w.history <= w.begin for w in windows)
-    assert len(windows) == len(windows_of(frames, schedule, Change(0, np.zeros((1, 1), np.float32))))
+    assert len(windows) == len(windows_of(frames, schedule, Prompt(0, np.zeros((1, 1), np.float32))))
 
 
 def test_cancel_is_heard_before_every_step_of_a_loop():
@@ -474,8 +479,8 @@ WALK, FALL = Tempo(True, 20.0, 0.25), Tempo(False, 30.0)
 
 
 def test_a_plan_goes_on_from_window_to_window_and_begins_anew_with_a_prompt():
-    denoiser, asked = Planned(), replace(condition(), tempo=WALK, plan=planned_by)
-    change = Change(40, np.zeros((16, WIDTH), np.float32), FALL, lambda turns: planned_by(100 + turns))
+    denoiser, asked = Planned(), planned_condition(WALK)
+    change = Prompt(40, np.zeros((16, WIDTH), np.float32), FALL, lambda turns: planned_by(100 + turns))
     made = sample(denoiser, asked, 80, 0, Schedule(2, 3.0), changes=[change]).pose[2, :, 1, 0, 0]
     frames = np.arange(80)
     np.testing.assert_allclose(made[:40], 0.25 + frames[:40] / 20, atol=1e-5)
@@ -486,13 +491,13 @@ def test_a_plan_goes_on_from_window_to_window_and_begins_anew_with_a_prompt():
 
 @pytest.mark.parametrize("frames", [19, 40, 61])
 def test_the_plan_of_a_loop_is_whole_turns(frames):
-    made = sample(Planned(), replace(condition(), tempo=WALK, plan=planned_by), frames, 0, Schedule(3, 1.0), loop=True)
+    made = sample(Planned(), planned_condition(WALK), frames, 0, Schedule(3, 1.0), loop=True)
     turns = max(1, round(frames / 20))
     np.testing.assert_allclose(made.pose[1, :, 2, 3, 3], 0.25 + np.arange(frames) * turns / frames, atol=1e-5)
 
 
 def test_what_does_not_turn_round_goes_back_to_its_beginning_in_a_loop():
-    made = sample(Planned(), replace(condition(), tempo=FALL, plan=planned_by), 40, 0, Schedule(3, 1.0), loop=True)
+    made = sample(Planned(), planned_condition(FALL), 40, 0, Schedule(3, 1.0), loop=True)
     course = made.pose[0, :, 0, 0, 0]
     np.testing.assert_allclose(course[:28], np.arange(28) / 40, atol=1e-5)
     steps = np.abs(np.diff(np.append(course, course[0])))
@@ -507,7 +512,7 @@ def test_a_share_of_what_differs_from_the_plan_is_taken(loop):
             rgb, plan = super().__call__(*given)
             return rgb, plan + 4
 
-    asked, schedule = replace(condition(), tempo=WALK, plan=planned_by), Schedule(3, 1.0, boldness=0.25)
+    asked, schedule = planned_condition(WALK), Schedule(3, 1.0, boldness=0.25)
     made = sample(Further(), asked, 40, 0, schedule, loop=loop)
     bold = sample(Further(), asked, 40, 0, replace(schedule, boldness=1.0), loop=loop)
     np.testing.assert_allclose((bold.pose - made.pose)[:, :33], 3, atol=1e-4)

@@ -36,6 +36,8 @@ Array = NDArray[np.float64]
 STATIC = 0.02
 """A clip whose markers all stay within this share of the rest diagonal is a static failure (models suite B6)."""
 SECONDS = 2.0
+STRETCHES = 10
+"""Of a real clip, as long as what is made, by which its motion and its spread are measured."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def evaluate_rig(
         others = [i for i in range(len(subject.clips)) if i not in same]
         made = [make(subject.rig, subject.source.category, prompt, seed) for seed in seeds]
         drawn = [subject.points(one.clip) for one in made]
+        stretches = windows(real, len(drawn[0]), STRETCHES, np.random.default_rng(wanted))
         real_stances = find_stances(subject.clips[wanted], subject.rig)
         enough = len(drawn) > 1 and len({len(points) for points in drawn}) == 1
         for seed, one, points in zip(seeds, made, drawn, strict=True):
@@ -170,14 +173,14 @@ def evaluate_rig(
                 clips=1 + len(others),
                 rank=rank,
                 moved=moved(points),
-                moved_real=moved(real.points),
+                moved_real=float(np.mean([moved(stretch) for stretch in stretches])),
                 jerk=jerk(points, one.clip.fps),
                 jerk_real=jerk(real.points, subject.clips[wanted].fps),
                 skate=stances.skate if walks else float("nan"),
                 skate_real=real_stances.skate if walks else float("nan"),
                 seam=seam(points) if one.clip.loop else float("nan"),
                 spread=spread(drawn) if enough else float("nan"),
-                spread_real=spread(windows(real, len(points), 10, random)) if enough else float("nan"),
+                spread_real=spread(stretches) if enough else float("nan"),
                 confidence=one.confidence,
                 residual=one.residual,
             )
@@ -186,6 +189,7 @@ def evaluate_rig(
 def summary(results: list[Result]) -> dict[str, float]:
     """Means and medians; retrieval over rigs with at least two different actions."""
     asked = [r for r in results if r.clips >= 2]
+    rigs = {r.rig for r in asked}
 
     def middle(values: list[float]) -> float:
         known = [value for value in values if np.isfinite(value)]
@@ -203,6 +207,9 @@ def summary(results: list[Result]) -> dict[str, float]:
     return {
         "clips": len(results),
         "top1": float(np.mean([r.rank == 0 for r in asked])) if asked else float("nan"),
+        "top1_by_rig": float(np.mean([np.mean([r.rank == 0 for r in asked if r.rig == rig]) for rig in rigs]))
+        if asked
+        else float("nan"),
         "top3": float(np.mean([r.rank < 3 for r in asked])) if asked else float("nan"),
         "chance": float(np.mean([1 / r.clips for r in asked])) if asked else float("nan"),
         "static": float(np.mean([r.static for r in results])),

@@ -70,7 +70,7 @@ def planned_rig(
 
 
 def named(repertoire: Repertoire, prompts: list[tuple[set[int], str]], captions: int) -> float:
-    """Share of ``prompts``, each with the kinds that it names, to which the ``captions`` of one of these are nearest."""
+    """Share of ``prompts``, each with the kinds that it names, to which ``captions`` of one of these are nearest."""
     states = TextEncoder().encode([prompt for _, prompt in prompts])
     right = [
         int(repertoire.nearness(state, captions).argmax()) in kinds

@@ -17,7 +17,7 @@ from animax.diffusion.latents import LatentSpace
 from animax.diffusion.manifest import Manifest, read_manifest
 from animax.diffusion.registry import model_folder
 from animax.diffusion.repertoire import Repertoire, read_repertoire
-from animax.diffusion.sampler import Condition, Denoiser, Schedule, sample
+from animax.diffusion.sampler import Condition, Denoiser, Prompt, Schedule, sample
 from animax.diffusion.space import Space
 from animax.diffusion.text import TextEncoder
 from animax.diffusion.umt5 import PieceEncoder
@@ -119,7 +119,7 @@ class Model:
             pose=blank.pose[:, 0],
             channels=np.ones(blank.pose.shape[2], bool),
             rays=np.zeros((views, 6, self.space.rays_size, self.space.rays_size), np.float32),
-            text=self.text.encode(["warm up"])[0],
+            prompt=Prompt(0, self.text.encode(["warm up"])[0]),
         )
         one_step = replace(self.schedule, steps=1)
         self.space.maps(sample(self.denoiser, condition, self.schedule.frames, 0, one_step))

@@ -122,6 +122,22 @@ class Known:
         return Sample(np.where(rgb, self.latents.rgb, z.rgb), np.where(pose, self.latents.pose, z.pose))
 
 
+class Prompt(NamedTuple):
+    """What is asked for from a frame on.
+
+    Attributes:
+        at: that frame.
+        text: (T, width) states of the words.
+        tempo: of the motion that they ask for; None: the network is not told the time.
+        plan: of that motion, of networks that are given one; it takes a ``tempo``.
+    """
+
+    at: int
+    text: Latents
+    tempo: Tempo | None = None
+    plan: Planned | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """What a clip is generated for.
@@ -131,40 +147,16 @@ class Condition:
         pose: (V, C, h, w) latents of the template pose maps.
         channels: (C,) True where a channel is in use; the others stay zero.
         rays: (V, 6, h, w) Plücker rays.
-        text: (T, width) states of the prompt.
+        prompt: the first.
         tangents: (V, C, 3, h, w) along which the views share their noise, see ``Space.tangents``; None: they do not.
-        tempo: of the motion that the prompt asks for; None: the network is not told the time.
-        plan: of the motion that the prompt asks for, of networks that are given one; it takes a ``tempo``.
     """
 
     rgb: Latents
     pose: Latents
     channels: NDArray[np.bool_]
     rays: Latents
-    text: Latents
+    prompt: Prompt
     tangents: Latents | None = None
-    tempo: Tempo | None = None
-    plan: Planned | None = None
-
-    @property
-    def prompt(self) -> Change:
-        """The first prompt."""
-        return Change(0, self.text, self.tempo, self.plan)
-
-
-class Change(NamedTuple):
-    """Another prompt on the way.
-
-    Attributes:
-        at: its first frame.
-        text: (T, width) its states.
-        tempo, plan: see ``Condition``.
-    """
-
-    at: int
-    text: Latents
-    tempo: Tempo | None = None
-    plan: Planned | None = None
 
 
 class Denoiser(Protocol):
@@ -264,7 +256,7 @@ class Window:
     begin: int
     end: int
     history: int
-    prompt: Change
+    prompt: Prompt
 
     def clock(self, schedule: Schedule) -> Latents | None:
         """What the network is told of the time in each slot."""
@@ -289,7 +281,7 @@ class Window:
 
 
 def windows_of(
-    frames: int, schedule: Schedule, first: Change, changes: Sequence[Change] = (), *, even: bool = False
+    frames: int, schedule: Schedule, first: Prompt, changes: Sequence[Prompt] = (), *, even: bool = False
 ) -> list[Window]:
     """The windows of a clip: one after another, a new one at every change of the prompt.
 
@@ -329,7 +321,7 @@ def sample(
     schedule: Schedule,
     *,
     known: Known | None = None,
-    changes: Sequence[Change] = (),
+    changes: Sequence[Prompt] = (),
     loop: bool = False,
     history: Callable[[Sequence[Take], int], Sample] = latest,
     on_step: Callable[[int, int], None] | None = None,
@@ -602,7 +594,7 @@ def _sample_loop(
     if schedule.packed:
         weight[0] = 0
     predict = _guided(denoiser, condition, schedule)
-    tempo = None if condition.tempo is None else condition.tempo.looped(frames)
+    tempo = None if condition.prompt.tempo is None else condition.prompt.tempo.looped(frames)
     slots = slot_frames(schedule.slots[-1] + 1, schedule.patch)
     planned = _planned_loop(condition.prompt, frames)
     z, solver = noise, Solver()
@@ -619,7 +611,7 @@ def _sample_loop(
                 seen = _imposed(seen, given, noise[at], noisy_slots[schedule.slots] == 0, now)
             clock = None if tempo is None else tempo.told((start + turn + slots) % frames)
             shown = led(None if planned is None else planned[:, at], given)
-            asked = Asked(condition.text, clock, shown)
+            asked = Asked(condition.prompt.text, clock, shown)
             made = _finite(predict(seen, (noisy_slots * now).astype(np.float32), asked), step)
             np.add.at(total, at, weight)
             for views in range(len(z.pose)):
@@ -632,7 +624,7 @@ def _sample_loop(
     return Take(_finished(z, known, condition), 0, frames, loop=True)
 
 
-def _planned_loop(prompt: Change, frames: int) -> Latents | None:
+def _planned_loop(prompt: Prompt, frames: int) -> Latents | None:
     """Pose latents (V, F, C, h, w) of what is planned for a loop: whole turns of a motion that turns round; another is
     done once, and goes back to where it began."""
     if prompt.tempo is None or prompt.plan is None:
