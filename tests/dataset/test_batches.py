@@ -29,6 +29,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
     project,
     tangents,
 )
+from animax_engine.dataset.captions import synonyms  # noqa: E402
 from animax_engine.dataset.repertoire import repertoire_of  # noqa: E402
 
 CHANNELS = 8
@@ -290,6 +291,24 @@ def test_a_bank_s_repertoire_holds_its_clips(bank):
     half = 0.15 * np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns), np.zeros(5)], axis=-1)
     np.testing.assert_allclose(turning.moves(turns), np.repeat(half[:, None], 2, axis=1), atol=0.003)
     np.testing.assert_allclose(rising.moves(turns)[:, 0, 1], 0.5 * np.linspace(-0.4, 0.4, 5), atol=0.01)
+
+
+def test_clips_that_are_ordered_alike_are_of_one_kind_told_by_all_their_captions(bank, tmp_path):
+    shutil.copytree(bank, tmp_path, dirs_exist_ok=True)
+    index = json.loads((bank / "index.json").read_text())
+    first, second = index["rigs"][0]["clips"]
+    first |= {"action": "walk", "captions": ["walk", "a dog walking"]}
+    second |= {"action": "walk_legs", "captions": ["walk", "a crab scuttling along"]}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    text = TextEncoder()
+    repertoire = repertoire_of(tmp_path, text)
+    assert repertoire.kind.tolist() == [0, 0]
+    assert repertoire.anywhere.tolist() == [True]
+    states = text.encode(["a dog walking", "a crab scuttling along", "walk", "plough a field", *synonyms("walk_legs")])
+    cosines = (repertoire.text @ states[:, 0].T).max(axis=0)
+    np.testing.assert_allclose(np.delete(cosines, 3), 1.0, atol=1e-5)
+    assert cosines[3] < 0.9
+    assert len(repertoire.text) > 12
 
 
 def test_batches_show_what_is_planned(bank, tmp_path):

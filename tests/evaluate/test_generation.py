@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("torch")
 
 from animax.assets import load_rig
-from animax.motion.clip import Clip
 from animax_engine.dataset.bank import Source
 from animax_engine.evaluate.generation import Made, Subject, evaluate_rig, intervals, summary
+from animax_engine.evaluate.measures import moved
 from animax_engine.evaluate.prompts import NONSENSE, PARAPHRASES
 
 
@@ -43,21 +43,44 @@ def test_the_clip_itself_is_found_and_all_ratios_are_one(subject):
     assert intervals(made)["top1"] == (1.0, 1.0)
 
 
+def stretch(clip, frames):
+    pose = clip.pose
+    return clip.with_pose(
+        replace(
+            pose, translations=pose.translations[frames], rotations=pose.rotations[frames], scales=pose.scales[frames]
+        )
+    )
+
+
 def test_standing_still_is_a_static_failure(subject):
     def still(rig, category, prompt, seed):
         clip = asked_clip(subject, prompt)
-        first = replace(
-            clip.pose,
-            translations=np.repeat(clip.pose.translations[:1], len(clip), axis=0),
-            rotations=np.repeat(clip.pose.rotations[:1], len(clip), axis=0),
-            scales=np.repeat(clip.pose.scales[:1], len(clip), axis=0),
-        )
-        assert isinstance(clip, Clip)
-        return Made(replace(clip, pose=first))
+        return Made(stretch(clip, np.zeros(len(clip), int)))
 
     figures = summary(results(subject, still))
     assert figures["static"] == 1.0
     assert figures["range_ratio"] == 0.0
+
+
+def test_real_clips_are_measured_over_stretches_as_long_as_what_is_made(subject):
+    def cut(rig, category, prompt, seed):
+        clip = asked_clip(subject, prompt)
+        return Made(stretch(clip, np.arange(4)))
+
+    for result in results(subject, cut):
+        whole = next(
+            t
+            for t, facts in zip(subject.tracks, subject.facts, strict=True)
+            if f"does {result.clip}" in facts["captions"]
+        )
+        assert 0 < result.moved_real < moved(whole.points)
+
+
+def test_rigs_count_alike_however_many_clips_they_have(subject):
+    made = results(subject, lambda rig, category, prompt, seed: Made(asked_clip(subject, prompt)))
+    figures = summary([*made, replace(made[0], rig="another", rank=1)])
+    assert figures["top1"] == pytest.approx(6 / 7)
+    assert figures["top1_by_rig"] == pytest.approx(0.5)
 
 
 def test_paraphrases_and_nonsense_take_the_place_of_captions(subject):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
+import os
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 from animax.assets import load_rig
 from animax.assets.markers import MarkerSet, choose_markers
 from animax.assets.rig import Rig
+from animax.diffusion.engine import default_threads
 from animax.diffusion.latents import LatentSpace
 from animax.diffusion.model import Model, load_model
 from animax.diffusion.sampler import SPACINGS
@@ -262,6 +267,41 @@ def baseline_maker(baseline: RetrievalBaseline) -> Maker:
     return make
 
 
+class Evaluation:
+    """What a process evaluates rigs with, by the options of the command line."""
+
+    here: ClassVar[Evaluation]
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        model = load_model(options.model, threads=1)
+        given = {name: getattr(options, name) for name in ("spacing", "boldness") if getattr(options, name) is not None}
+        model = replace(model, schedule=replace(model.schedule, **given))
+        if options.apart and isinstance(model.space, LatentSpace):
+            model = replace(model, space=Apart(**vars(model.space)))
+        self.options, self.model = options, model
+        if options.baseline:
+            known = [source for source in read_sources(options.data) if source.split == "train"]
+            self.make = baseline_maker(RetrievalBaseline(known, model.text, model.fps))
+        else:
+            self.make = model_maker(model, loop=options.loop, steps=options.steps, guidance=options.guidance)
+
+    @classmethod
+    def start(cls, options: argparse.Namespace) -> None:
+        """Make this process's own."""
+        cls.here = cls(options)
+
+    @classmethod
+    def of_rig(cls, source: Source) -> tuple[list[Result], str]:
+        """Results of a rig, whichever others are evaluated, and what went wrong."""
+        model, options = cls.here.model, cls.here.options
+        random, seeds = np.random.default_rng(zlib.crc32(source.id.encode())), range(100, 100 + options.seeds)
+        try:
+            subject = Subject.read(source, model.space.markers, model.fps)
+            return list(evaluate_rig(subject, cls.here.make, options.prompts, options.per_rig, seeds, random)), ""
+        except AnimaxError as error:
+            return [], f"{source.id}: {error}"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line: ``animax-engine evaluate --generation``."""
     parser = argparse.ArgumentParser(prog="animax-engine evaluate --generation", description=__doc__)
@@ -280,32 +320,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--boldness", type=float, help="against the plan; default: the model's own")
     parser.add_argument("--apart", action="store_true", help="views do not share their noise")
     parser.add_argument("--csv", type=Path, help="write a line a clip")
+    parser.add_argument("--processes", type=int, default=default_threads(), help="default: one a core")
     args = parser.parse_args(argv)
-    model = load_model(args.model)
-    if args.spacing:
-        model = replace(model, schedule=replace(model.schedule, spacing=args.spacing))
-    if args.boldness is not None:
-        model = replace(model, schedule=replace(model.schedule, boldness=args.boldness))
-    if args.apart and isinstance(model.space, LatentSpace):
-        model = replace(model, space=Apart(**vars(model.space)))
     random = np.random.default_rng(0)
-    every = read_sources(args.data)
-    sources = [source for source in every if source.split == args.split]
+    sources = [source for source in read_sources(args.data) if source.split == args.split]
     if args.rigs:
         sources = [sources[i] for i in sorted(random.permutation(len(sources))[: args.rigs])]
-    if args.baseline:
-        known = [source for source in every if source.split == "train"]
-        make = baseline_maker(RetrievalBaseline(known, model.text, model.fps))
-    else:
-        make = model_maker(model, loop=args.loop, steps=args.steps, guidance=args.guidance)
     results: list[Result] = []
-    for source in sources:
-        try:
-            subject = Subject.read(source, model.space.markers, model.fps)
-            seeds = range(100, 100 + args.seeds)
-            results += evaluate_rig(subject, make, args.prompts, args.per_rig, seeds, random)
-        except AnimaxError as error:
-            print(f"{source.id}: {error}")
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    fresh = multiprocessing.get_context("spawn")  # numpy reads these when it is loaded
+    with ProcessPoolExecutor(args.processes, fresh, initializer=Evaluation.start, initargs=(args,)) as pool:
+        for made, failure in pool.map(Evaluation.of_rig, sources):
+            results += made
+            if failure:
+                print(failure, flush=True)
     if args.csv:
         with args.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(asdict(results[0])))
