@@ -261,11 +261,13 @@ def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(export, "read_state", lambda path: reads.append(path) or read_state(path))
     monkeypatch.setattr(export, "to_onnx", lambda network, frames: (network, frames))
-    monkeypatch.setattr(export, "write_folder", lambda *args, room, repertoire: (*args[:3], room))
-    graph, network, frames, room = export.write_model(tmp_path / "checkpoint.pt", tmp_path, "small", Defaults())
+    monkeypatch.setattr(export, "write_folder", lambda *args, room, repertoire: (*args[:3], args[5], room))
+    made = export.write_model(tmp_path / "checkpoint.pt", tmp_path, "small", {"steps": 3})
+    graph, network, frames, defaults, room = made
     assert graph == (network, FRAMES)
     assert (frames, room) == (FRAMES, 1.3)
     assert reads == [tmp_path / "checkpoint.pt"]
+    assert defaults == Defaults(steps=3, guidance=1.0, boldness=0.3)  # what suits a network that is given a plan
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import json
 import pickle
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class Defaults:
     spacing: str = "log_snr"
     boldness: float = 1.0
     licence: str = "Apache-2.0"
+
+
+PLANNED = Defaults(guidance=1.0, boldness=0.3)
+"""Of networks that are given a plan (docs/decisions.md)."""
 
 
 class Wrapped(nn.Module):
@@ -318,11 +322,12 @@ def parity(
 
 
 def write_model(
-    checkpoint: Path, folder: Path, name: str, defaults: Defaults, precision: str = "fp16"
+    checkpoint: Path, folder: Path, name: str, given: Mapping[str, Any], precision: str = "fp16"
 ) -> tuple[Parity, list[str]]:
-    """Write the model folder of a checkpoint; see ``write_folder``."""
+    """Write the model folder of a checkpoint, with ``given`` in place of some ``Defaults``; see ``write_folder``."""
     state = read_state(checkpoint)
     network, frames = network_of(state, checkpoint.name), int(state["frames"])
+    defaults = replace(PLANNED if network.config.plan else Defaults(), **given)
     graph, room = to_onnx(network, frames), float(state["room"])
     return write_folder(
         graph, network, frames, folder, name, defaults, precision, room=room, repertoire=repertoire_in(state)
@@ -463,25 +468,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--triton", type=Path, metavar="DIR", help="write a Triton model repository too")
     parser.add_argument("--compare", action="store_true", help="measure all precisions, write nothing")
-    defaults = Defaults()
-    parser.add_argument(
-        "--steps", type=int, default=defaults.steps, help="denoising steps of a clip (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--guidance", type=float, default=defaults.guidance, help="weight of the prompt (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--spacing", choices=SPACINGS, default=defaults.spacing, help="of the noise levels (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--licence", default=defaults.licence, help="of weights and repertoire, SPDX (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--boldness",
-        type=float,
-        default=defaults.boldness,
-        help="share of what differs from the plan that is taken (default: %(default)s)",
-    )
+    planned, other = asdict(PLANNED), asdict(Defaults())
+    for name, told in (
+        ("steps", "denoising steps of a clip"),
+        ("guidance", "weight of the prompt"),
+        ("spacing", "of the noise levels"),
+        ("boldness", "share of what differs from the plan that is taken"),
+        ("licence", "of weights and repertoire, SPDX"),
+    ):
+        same = f"default: {other[name]}"
+        default = same if planned[name] == other[name] else f"{same}; with a plan: {planned[name]}"
+        choices = SPACINGS if name == "spacing" else None
+        parser.add_argument(f"--{name}", type=type(other[name]), choices=choices, help=f"{told} ({default})")
     args = parser.parse_args(argv)
     if args.compare:
         print("\n".join(compare(args.checkpoint)))
@@ -489,8 +487,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.folder is None and args.triton is None:
         parser.error("give a FOLDER to write, --triton, or --compare")
     if args.folder is not None:
-        defaults = Defaults(args.steps, args.guidance, args.spacing, args.boldness, args.licence)
-        figures, problems = write_model(args.checkpoint, args.folder, args.name, defaults, args.precision)
+        given = {name: getattr(args, name) for name in planned if getattr(args, name) is not None}
+        figures, problems = write_model(args.checkpoint, args.folder, args.name, given, args.precision)
         print(
             f"one step, relative: {figures.torch:.1e} from torch, {figures.trained:.1e} from the weights as "
             f"trained, {figures.batch:.1e} between batch of 3 and singles"
