@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,9 +30,12 @@ def test_warm_up_runs_the_network(model, monkeypatch):
         calls.append(rgb.shape)
         return np.zeros_like(rgb), np.zeros_like(pose)
 
+    repertoire = replace(model.repertoire)  # of which nothing is known yet
     monkeypatch.setitem(model.__dict__, "denoiser", denoiser)
+    monkeypatch.setitem(model.__dict__, "repertoire", repertoire)
     model.warm_up()
     assert len(calls) == 1
+    assert {"shapes", "_meanings"} <= vars(repertoire).keys()
 
 
 def test_a_network_of_another_text_encoder_is_refused(write_folder, tmp_path):

@@ -110,6 +110,9 @@ class Model:
     def warm_up(self) -> None:
         """Run every part once on a small input, so that the first request is not the slow one."""
         views, codec, size = self.manifest.views, self.space.codec, self.space.rgb_size
+        states, _ = self.hear([CALM])
+        if self.repertoire is not None:
+            self.repertoire.weigh(states[0], self.repertoire.shapes[0])
         blank = self.space.encode(
             np.zeros((views, 1, size, size, 3), np.uint8),
             np.zeros((views, 1, codec.channels, codec.size, codec.size), np.float32),
@@ -119,7 +122,7 @@ class Model:
             pose=blank.pose[:, 0],
             channels=np.ones(blank.pose.shape[2], bool),
             rays=np.zeros((views, 6, self.space.rays_size, self.space.rays_size), np.float32),
-            prompt=Prompt(0, self.text.encode(["warm up"])[0]),
+            prompt=Prompt(0, states[0]),
         )
         one_step = replace(self.schedule, steps=1)
         self.space.maps(sample(self.denoiser, condition, self.schedule.frames, 0, one_step))
