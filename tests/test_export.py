@@ -261,13 +261,27 @@ def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(export, "read_state", lambda path: reads.append(path) or read_state(path))
     monkeypatch.setattr(export, "to_onnx", lambda network, frames: (network, frames))
-    monkeypatch.setattr(export, "write_folder", lambda *args, room, repertoire: (*args[:3], args[5], room))
+    monkeypatch.setattr(export, "write_folder", lambda *args, room, **_: (*args[:3], args[5], room))
     made = export.write_model(tmp_path / "checkpoint.pt", tmp_path, "small", {"steps": 3})
     graph, network, frames, defaults, room = made
     assert graph == (network, FRAMES)
     assert (frames, room) == (FRAMES, 1.3)
     assert reads == [tmp_path / "checkpoint.pt"]
     assert defaults == Defaults(steps=3, guidance=1.0, boldness=0.3)  # what suits a network that is given a plan
+
+
+def test_licence_and_notice_stay_with_a_model_unless_another_is_given(traced, tmp_path, monkeypatch):
+    checkpoint, _, graph = traced
+    monkeypatch.setattr(export, "to_onnx", lambda network, frames: graph)
+    monkeypatch.setattr(export, "checked_parity", lambda *_: None)
+    monkeypatch.setattr(export, "obstacles", lambda *_: [])
+    state = {**torch.load(checkpoint, weights_only=True), "licence": "MIT", "notice": "by somebody"}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    for given, licence in (({}, "MIT"), ({"licence": "CC0-1.0"}, "CC0-1.0")):
+        folder = tmp_path / licence
+        export.write_model(tmp_path / "checkpoint.pt", folder, "small", given)
+        assert json.loads((folder / "manifest.json").read_text())["licence"] == licence
+        assert (folder / "NOTICE.md").read_text() == "by somebody"
 
 
 @pytest.mark.parametrize(
@@ -320,6 +334,8 @@ def test_the_shipped_model_can_be_trained_on_with_its_repertoire():
     state = read_state("embedded")
     repertoire, shipped = repertoire_in(state), load_model("embedded", provider="cpu", threads=1).repertoire
     assert network_of(state, "embedded").config.plan
+    assert "CC-BY-3.0" in state["licence"]
+    assert "Skandarella" in state["notice"]
     assert repertoire.is_whole()
     for field in fields(repertoire):
         np.testing.assert_array_equal(getattr(repertoire, field.name), getattr(shipped, field.name))

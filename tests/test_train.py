@@ -153,6 +153,21 @@ def test_frozen_trunk_trains_cross_view_parts_only():
     assert all("view_attn" in name or "ray_embedding" in name for name in changed)
 
 
+def test_licence_and_notice_of_the_model_gone_on_from_stay(tmp_path):
+    first, _ = start()
+    first.save(tmp_path / "checkpoint.pt")
+    state = read_state(tmp_path / "checkpoint.pt")
+    assert not {"licence", "notice"} & state.keys()
+    second, _ = start()
+    second.load({**state, "licence": "MIT", "notice": "by somebody"}, new_stage=True)
+    second.save(tmp_path / "second.pt")
+    third, _ = start()
+    third.load(read_state(tmp_path / "second.pt"))
+    third.save(tmp_path / "third.pt")
+    kept = read_state(tmp_path / "third.pt")
+    assert (kept["licence"], kept["notice"]) == ("MIT", "by somebody")
+
+
 def test_new_stage_starts_from_averaged_weights_and_names_what_is_new(tmp_path, capsys):
     first, losses = start()
     train(first, losses, batch())

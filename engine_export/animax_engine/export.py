@@ -48,6 +48,8 @@ CHECKPOINT = frozenset(("network", "averaged", "frames", "room"))
 """What a checkpoint holds at least."""
 TRAINABLE = tuple(precision for precision in PRECISIONS if precision != "int8")
 """Stored weights that training can start from."""
+NOTICE = "NOTICE.md"
+"""Of a model's folder: whose work is in it."""
 HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """Of weights that are stored in half, in torch."""
 TOLERANCE = 1e-3
@@ -208,7 +210,7 @@ def strip_notes(model: onnx.ModelProto) -> None:
 
 def read_state(source: str | Path) -> dict[str, Any]:
     """What a checkpoint holds; of a model, by name or folder: network, averaged weights, frames, room of
-    its views and repertoire. Weights that a model of an earlier version lacks are left out.
+    its views, repertoire, licence and notice. Weights that a model of an earlier version lacks are left out.
 
     Raises:
         ModelError: there is no such model, its weights are stored as 8-bit integers, it lies behind a VAE, or it is of
@@ -235,7 +237,10 @@ def read_state(source: str | Path) -> dict[str, Any]:
         "averaged": weights,
         "frames": manifest["frames"],
         "room": manifest["room"],
+        "licence": manifest["licence"],
     }
+    if (folder / NOTICE).is_file():
+        state["notice"] = (folder / NOTICE).read_text(encoding="utf-8")
     if manifest.get("repertoire"):
         state["repertoire"] = repertoire_state(read_repertoire(folder / manifest["repertoire"]))
     return state
@@ -324,13 +329,17 @@ def parity(
 def write_model(
     checkpoint: Path, folder: Path, name: str, given: Mapping[str, Any], precision: str = "fp16"
 ) -> tuple[Parity, list[str]]:
-    """Write the model folder of a checkpoint, with ``given`` in place of some ``Defaults``; see ``write_folder``."""
+    """Write the model folder of a checkpoint, with ``given`` in place of some ``Defaults``; see ``write_folder``.
+    Licence and notice of a model that it was trained on from stay with it.
+    """
     state = read_state(checkpoint)
     network, frames = network_of(state, checkpoint.name), int(state["frames"])
-    defaults = replace(PLANNED if network.config.plan else Defaults(), **given)
+    inherited = {"licence": state["licence"]} if "licence" in state else {}
+    defaults = replace(PLANNED if network.config.plan else Defaults(), **{**inherited, **given})
     graph, room = to_onnx(network, frames), float(state["room"])
+    known, notice = repertoire_in(state), state.get("notice", "")
     return write_folder(
-        graph, network, frames, folder, name, defaults, precision, room=room, repertoire=repertoire_in(state)
+        graph, network, frames, folder, name, defaults, precision, room=room, repertoire=known, notice=notice
     )
 
 
@@ -345,6 +354,7 @@ def write_folder(
     *,
     room: float = ROOM,
     repertoire: Repertoire | None = None,
+    notice: str = "",
 ) -> tuple[Parity, list[str]]:
     """Write a model folder; returns how near it is to the network, and what keeps TensorRT from taking it. Where it
     fails, a folder that is there stays as it was.
@@ -378,6 +388,8 @@ def write_folder(
             manifest["repertoire"] = REPERTOIRE
             write_repertoire(repertoire, beside / REPERTOIRE)
             written.append(beside / REPERTOIRE)
+        if notice:
+            (beside / NOTICE).write_text(notice, encoding="utf-8")
         write_manifest(beside, manifest, written)
         return figures, obstacles(model, PROFILES)
 

@@ -287,6 +287,8 @@ class Trainer:
         """Radius that the views show which the network is trained on, see ``template_cameras``."""
         self.repertoire: Repertoire | None = None
         """By which motions are planned, where the network is given a plan."""
+        self.origin: dict[str, str] = {}
+        """Licence and notice of the model that training went on from."""
         self.time_share = 0.0
         """Share of a run's time that has passed, resumptions included, where it is shorter than its steps would
         take."""
@@ -326,6 +328,7 @@ class Trainer:
             "room": self.room,
             "step": self.step,
             "time_share": self.time_share,
+            **self.origin,
             **({} if self.repertoire is None else {"repertoire": repertoire_state(self.repertoire)}),
             "master": self.master.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -336,6 +339,7 @@ class Trainer:
 
     def load(self, state: dict[str, Any], *, new_stage: bool = False) -> None:
         """Resume from a checkpoint's ``state``; a ``new_stage`` takes its averaged weights alone."""
+        self.origin = {name: state[name] for name in ("licence", "notice") if name in state}
         if new_stage:
             ours = self.master.state_dict()
             fitting = {k: v for k, v in state["averaged"].items() if k in ours and v.shape == ours[k].shape}
