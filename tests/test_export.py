@@ -267,7 +267,7 @@ def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
     assert graph == (network, FRAMES)
     assert (frames, room) == (FRAMES, 1.3)
     assert reads == [tmp_path / "checkpoint.pt"]
-    assert defaults == Defaults(steps=3, guidance=1.0, boldness=0.3)  # what suits a network that is given a plan
+    assert defaults == replace(export.PLANNED, steps=3)  # what suits a network that is given a plan
 
 
 def test_licence_and_notice_stay_with_a_model_unless_another_is_given(traced, tmp_path, monkeypatch):

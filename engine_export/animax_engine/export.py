@@ -67,7 +67,7 @@ class Defaults:
     licence: str = "Apache-2.0"
 
 
-PLANNED = Defaults(guidance=1.0, boldness=0.3)
+PLANNED = Defaults(steps=4, guidance=1.0, boldness=0.3)
 """Of networks that are given a plan (docs/decisions.md)."""
 
 
