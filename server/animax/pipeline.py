@@ -174,7 +174,7 @@ def map_places(template: Template, model: Model) -> NDArray[np.float64] | None:
 
 
 def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int = 0) -> Condition:
-    """What the network is told of a rig and a prompt's states; ``seed``: of where in its turn the motion begins."""
+    """What the network is told of a rig and a prompt's states; ``seed``: of the motion that is planned."""
     low, high = rig.rest_box
     drawn = model.space.encode(template.pictures[:, None], template.maps[:, None])
     rays = template.cameras.pluecker(model.space.rays_size, (low + high) / 2, rig.size / 2, rig.stance.axes)
@@ -192,7 +192,7 @@ def make_condition(rig: Rig, template: Template, text: NDArray[np.float32], mode
 
 def prompted(rig: Rig, template: Template, text: NDArray[np.float32], model: Model, seed: int, at: int = 0) -> Prompt:
     """What is asked for from a frame on: a prompt's states (T, width), and the motion that is planned for it, as pose
-    latents, where the model plans one; ``seed``: of where in its turn it begins."""
+    latents, where the model plans one; ``seed``: of which clip it follows and of where in its turn it begins."""
     if model.repertoire is None:
         return Prompt(at, text)
     rest = template.markers.positions(rig.skeleton.rest_globals)
