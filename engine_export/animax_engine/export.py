@@ -486,7 +486,7 @@ def main(argv: list[str] | None = None) -> int:
         ("guidance", "weight of the prompt"),
         ("spacing", "of the noise levels"),
         ("boldness", "share of what differs from the plan that is taken"),
-        ("licence", "of weights and repertoire, SPDX"),
+        ("licence", "of weights and repertoire, SPDX, where no model that was trained on from says"),
     ):
         same = f"default: {other[name]}"
         default = same if planned[name] == other[name] else f"{same}; with a plan: {planned[name]}"

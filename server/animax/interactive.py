@@ -46,8 +46,8 @@ class Performance:
         self._random = np.random.Generator(np.random.PCG64(request.seed))
         self._condition: Condition | None = None
         self._take: Take | None = None
-        self._prompt: str | None = None
-        self._change: Prompt | None = None
+        self._words: str | None = None
+        self._prompt: Prompt | None = None
         self._made = 0
         self._lock = Lock()
         self._motion = Continuation(
@@ -96,16 +96,16 @@ class Performance:
         model, rig = self._model, self._rig
         schedule = make_schedule(model, guidance, self._request.steps)
         (text,), _ = model.hear([prompt])
-        if self._condition is None or self._change is None:
+        if self._condition is None or self._prompt is None:
             self._condition = make_condition(rig, self._template, text, model, self._request.seed)
-            self._prompt, self._change = prompt, self._condition.prompt
-        elif prompt != self._prompt:
-            self._prompt = prompt
-            self._change = prompted(rig, self._template, text, model, self._request.seed, self._made)
+            self._words, self._prompt = prompt, self._condition.prompt
+        elif prompt != self._words:
+            self._words = prompt
+            self._prompt = prompted(rig, self._template, text, model, self._request.seed, self._made)
         condition = self._condition
         history = 0 if self._take is None else schedule.history_frames
         end = self._made + schedule.frames - history
-        window = Window(self._made, end, history, self._change)
+        window = Window(self._made, end, history, self._prompt)
         known = None
         if self._take is None and self._controls is not None:
             known = known_latents(rig, self._template, condition, self._controls, 1, model)

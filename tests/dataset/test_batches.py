@@ -19,7 +19,6 @@ from animax_engine.dataset.batches import (  # noqa: E402
     Augmentation,
     Batches,
     balanced_weights,
-    captions_of,
     draw_splats,
     drawn_at,
     drawn_motion,
@@ -29,7 +28,7 @@ from animax_engine.dataset.batches import (  # noqa: E402
     project,
     tangents,
 )
-from animax_engine.dataset.captions import synonyms  # noqa: E402
+from animax_engine.dataset.captions import captions_of, synonyms  # noqa: E402
 from animax_engine.dataset.repertoire import repertoire_of  # noqa: E402
 
 CHANNELS = 8

@@ -233,7 +233,7 @@ def test_any_length_goes_on_from_the_clean_end(frames):
     oracle = Oracle()
     made = sample(oracle, condition(), frames, 0, schedule)
     assert made.frames == frames
-    windows = len(windows_of(frames, schedule, Prompt(0, condition().prompt.text)))
+    windows = len(windows_of(frames, schedule, condition().prompt))
     assert len(oracle.sigmas) == 2 * windows
     for call, sigma in enumerate(oracle.sigmas):
         given = 0 if call < 2 else schedule.history
@@ -372,10 +372,10 @@ def test_the_prompt_changes_at_its_frame():
     plain = sample(Smoother(), condition(), 60, 0, schedule)
     assert denoiser.texts == [1.0, 5.0, 5.0]
     np.testing.assert_array_equal(made.pose[:, :20], plain.pose[:, :20])
-    windows = windows_of(60, schedule, Prompt(0, condition().prompt.text), [Prompt(20, other)])
+    windows = windows_of(60, schedule, condition().prompt, [Prompt(20, other)])
     assert [(w.begin, w.end, w.history) for w in windows] == [(0, 20, 0), (20, 44, 9), (44, 60, 9)]
     # a change that falls on the first frame leaves nothing to the prompt before
-    first = windows_of(60, schedule, Prompt(0, condition().prompt.text), [Prompt(0, other)])
+    first = windows_of(60, schedule, condition().prompt, [Prompt(0, other)])
     assert [(w.begin, w.end) for w in first] == [(0, 33), (33, 57), (57, 60)]
     assert all(w.prompt.text is other for w in first)
     # early changes have less history to go on from

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from animax.diffusion.text import TextEncoder
 from animax.views.camera import orbit
 from animax.views.render import BACKGROUND
 from animax_engine.dataset.augment import REVERSED, ancestors, rescaled_bones, turned, without_a_part
-from animax_engine.dataset.captions import variations
+from animax_engine.dataset.captions import captions_of
 from animax_engine.dataset.cycles import cycle_of
 
 MIRRORED_VIEWS = (0, 3, 2, 1)
@@ -494,15 +493,6 @@ def told_clips(rigs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[s
             else told.get((clip["rig"], action)) or told.get((clip["category"], action))
         )  # fmt: skip
     return clips, list(captions)
-
-
-def captions_of(clip: dict[str, Any], category: str) -> list[str]:
-    """What a clip of the index is told by: its captions, of a borrowed one the order and one other, and ``variations``
-    of them, which its action shares with others."""
-    own = clip["captions"]
-    if clip.get("borrowed") and len(own) > 2:
-        own = [own[0], own[1 + zlib.crc32(clip["name"].encode()) % (len(own) - 1)]]
-    return list(dict.fromkeys([*own, *variations(clip["action"], category, clip["captions"])]))
 
 
 def encoded(captions: list[str], text: TextEncoder, folder: Path) -> NDArray[np.float16]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
+from typing import Any
 
 from animax.procedural.phrases import article
 from animax_engine.text.grammar import VERBS, participle, third_person
@@ -235,6 +236,15 @@ def variations(action: str, category: str, captions: list[str], count: int = 16)
             out += [f"{name} cycle", f"{name} loop"]
     out = [caption for caption in dict.fromkeys(out) if caption not in captions]
     return sorted(rng.sample(out, min(count, len(out))))
+
+
+def captions_of(clip: dict[str, Any], category: str) -> list[str]:
+    """What a clip of the index is told by: its captions, of a borrowed one the order and one other, and ``variations``
+    of them, which its action shares with others."""
+    own = clip["captions"]
+    if clip.get("borrowed") and len(own) > 2:
+        own = [own[0], own[1 + zlib.crc32(clip["name"].encode()) % (len(own) - 1)]]
+    return list(dict.fromkeys([*own, *variations(clip["action"], category, clip["captions"])]))
 
 
 def _third(phrase: str) -> str:

@@ -162,6 +162,7 @@ def evaluate_rig(
         made = [make(subject.rig, subject.source.category, prompt, seed) for seed in seeds]
         drawn = [subject.points(one.clip) for one in made]
         stretches = windows(real, len(drawn[0]), STRETCHES, np.random.default_rng(wanted))
+        moved_real, spread_real = float(np.mean([moved(stretch) for stretch in stretches])), spread(stretches)
         real_stances = find_stances(subject.clips[wanted], subject.rig)
         enough = len(drawn) > 1 and len({len(points) for points in drawn}) == 1
         for seed, one, points in zip(seeds, made, drawn, strict=True):
@@ -178,14 +179,14 @@ def evaluate_rig(
                 clips=1 + len(others),
                 rank=rank,
                 moved=moved(points),
-                moved_real=float(np.mean([moved(stretch) for stretch in stretches])),
+                moved_real=moved_real,
                 jerk=jerk(points, one.clip.fps),
                 jerk_real=jerk(real.points, subject.clips[wanted].fps),
                 skate=stances.skate if walks else float("nan"),
                 skate_real=real_stances.skate if walks else float("nan"),
                 seam=seam(points) if one.clip.loop else float("nan"),
                 spread=spread(drawn) if enough else float("nan"),
-                spread_real=spread(stretches) if enough else float("nan"),
+                spread_real=spread_real if enough else float("nan"),
                 confidence=one.confidence,
                 residual=one.residual,
             )
@@ -194,7 +195,6 @@ def evaluate_rig(
 def summary(results: list[Result]) -> dict[str, float]:
     """Means and medians; retrieval over rigs with at least two different actions."""
     asked = [r for r in results if r.clips >= 2]
-    rigs = {r.rig for r in asked}
 
     def middle(values: list[float]) -> float:
         known = [value for value in values if np.isfinite(value)]
@@ -212,9 +212,7 @@ def summary(results: list[Result]) -> dict[str, float]:
     return {
         "clips": len(results),
         "top1": float(np.mean([r.rank == 0 for r in asked])) if asked else float("nan"),
-        "top1_by_rig": float(np.mean([np.mean([r.rank == 0 for r in asked if r.rig == rig]) for rig in rigs]))
-        if asked
-        else float("nan"),
+        "top1_by_rig": float(np.mean([np.mean(group) for group in found_by_rig(asked, 1)])) if asked else float("nan"),
         "top3": float(np.mean([r.rank < 3 for r in asked])) if asked else float("nan"),
         "chance": float(np.mean([1 / r.clips for r in asked])) if asked else float("nan"),
         "static": float(np.mean([r.static for r in results])),
@@ -228,14 +226,20 @@ def summary(results: list[Result]) -> dict[str, float]:
     }
 
 
+def found_by_rig(results: list[Result], within: int) -> list[list[float]]:
+    """Of each rig with at least two different actions, 1 for what is ``within`` the nearest, else 0."""
+    groups: dict[str, list[float]] = {}
+    for r in sorted((r for r in results if r.clips >= 2), key=lambda r: r.rig):
+        groups.setdefault(r.rig, []).append(float(r.rank < within))
+    return list(groups.values())
+
+
 def intervals(results: list[Result]) -> dict[str, tuple[float, float]]:
     """95 % intervals of the retrieval figures, over rigs."""
-    rigs = sorted({r.rig for r in results})
-    out = {}
-    for name, within in (("top1", 1), ("top3", 3)):
-        groups = [[float(r.rank < within) for r in results if r.rig == rig and r.clips >= 2] for rig in rigs]
-        out[name] = interval(groups, lambda values: float(values.mean()))
-    return out
+    return {
+        name: interval(found_by_rig(results, within), lambda values: float(values.mean()))
+        for name, within in (("top1", 1), ("top3", 3))
+    }
 
 
 def model_maker(model: Model, *, loop: bool, steps: int | None, guidance: float | None) -> Maker:

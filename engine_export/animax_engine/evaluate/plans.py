@@ -22,7 +22,7 @@ from animax.diffusion.engine import default_threads
 from animax.diffusion.repertoire import CAPTIONS, Repertoire
 from animax.diffusion.text import TextEncoder
 from animax_engine.dataset.cycles import own_clips
-from animax_engine.dataset.repertoire import order_of, repertoire_of
+from animax_engine.dataset.repertoire import repertoire_of
 from animax_engine.evaluate.prompts import PARAPHRASES
 from animax_engine.evaluate.retrieval import Track, clip_distance
 
@@ -100,10 +100,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f"nearest {top1:.3f}  three nearest {top3:.3f}  chance {np.mean([1 / one.kinds for one in found]):.3f}")
     print(f"distance from the clip, half sizes: {np.mean([one.distance for one in found]):.4f}")
     known = [clip for _, _, clips in own_clips(args.bank) for clip, _, _ in clips]
-    orders = list(dict.fromkeys(map(order_of, known)))
     kinds: dict[str, set[int]] = defaultdict(set)
-    for clip in known:
-        kinds[clip["action"]].add(orders.index(order_of(clip)))
+    for clip, kind in zip(known, repertoire.kind, strict=True):
+        kinds[clip["action"]].add(int(kind))
     asked = [clip for _, _, clips in every for clip, _, _ in clips if clip["action"] in kinds]
     told = [(kinds[clip["action"]], caption) for clip in asked for caption in clip["captions"]]
     others = [(kinds[action], said) for action in PARAPHRASES if action in kinds for said in PARAPHRASES[action]]

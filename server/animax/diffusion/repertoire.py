@@ -160,9 +160,10 @@ class Repertoire:
         """(width, width) by which states are multiplied, so that what captions of one kind differ by counts for less:
         within-class covariance normalisation (Hatch et al. 2006), of all kinds alike."""
         counts = np.bincount(self.told).astype(float)
-        sums = np.zeros((len(counts), self.text.shape[1]))
-        np.add.at(sums, self.told, self.text)
-        off = (self.text - (sums / counts[:, None])[self.told]) / np.sqrt(counts * len(counts))[self.told, None]
+        by_kind = self.text[np.argsort(self.told, kind="stable")].astype(float)
+        sums = np.add.reduceat(by_kind, (np.cumsum(counts) - counts).astype(int))
+        off = self.text - (sums / counts[:, None])[self.told]
+        off /= np.sqrt(counts * len(counts))[self.told, None]
         variance, along = np.linalg.eigh(off.T @ off)
         scale = 1 / np.sqrt(variance.clip(0) + LOOSE * max(variance.mean(), 1e-9))
         telling: Floats = ((along * scale) @ along.T / scale.max()).astype(np.float32)
